@@ -1,0 +1,85 @@
+// Gradient norms and clipping over chunks of the variables. Norms are sums of squares in double:
+// exact enough for every finite float32 gradient, from denormals to the largest.
+#pragma once
+#include "parallel.h"
+
+namespace evengrad::EVENGRAD_TARGET {
+
+static inline double square_sum(const float* g, int64_t length) {
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < length; ++i) {
+    const double x = g[i];
+    sum += x * x;
+  }
+  return sum;
+}
+
+// norms[variable] = sum of squares of its gradient. The first variable with a NaN or an infinity
+// fails the step; finite ones cannot overflow.
+static void gradient_norms(const GradientNorms& a, const Step& step, const Team& team) {
+  const Range mine = part(a.count, team);
+  for (int64_t i = mine.begin; i < mine.end; ++i) {
+    a.partial[i] = square_sum(a.chunks[i].gradient, a.chunks[i].length);
+  }
+  team.wait();
+  if (team.rank != 0) return;
+  for (int64_t v = 0; v < a.variables; ++v) a.norms[v] = 0.0;
+  for (int64_t i = 0; i < a.count; ++i) a.norms[a.chunks[i].variable] += a.partial[i];
+  for (int64_t v = 0; v < a.variables; ++v) {
+    if (!__builtin_isfinite(a.norms[v])) fail(step.control, Failure::kGradient, v);
+  }
+}
+
+// What clipping does to a gradient: times both factors, then held inside [-limit, limit].
+// Two factors because one may be denormal in float32 when the norm is near the largest number.
+struct Clipping {
+  float first, second, limit;
+};
+static inline float clipped(float g, const Clipping& c) {
+  g = g * c.first * c.second;
+  g = g > c.limit ? c.limit : g;
+  return g < -c.limit ? -c.limit : g;
+}
+
+static inline double squares_for(const Update& a, int32_t variable) {
+  if (a.clip == Clip::kNorm) return a.norms[variable];
+  double total = 0.0;
+  for (int64_t v = 0; v < a.variables; ++v) total += a.norms[v];
+  return total;
+}
+
+static inline Clipping clipping_for(const Update& a, const Step& step, int32_t variable) {
+  const float infinity = __builtin_inff();
+  if (a.clip == Clip::kNone) return {1.0f, 1.0f, infinity};
+  if (a.clip == Clip::kValue) return {1.0f, 1.0f, static_cast<float>(step.clip)};
+  const double norm = __builtin_sqrt(squares_for(a, variable));
+  const double factor = norm > step.clip ? step.clip / norm : 1.0;
+  if (factor >= 1e-30) return {static_cast<float>(factor), 1.0f, infinity};
+  return {1e-30f, static_cast<float>(factor * 1e30), infinity};
+}
+
+// body(chunk, its clipping) for the caller's chunks.
+template <class Body>
+static inline void for_clipped(const Update& a, const Step& step, const Team& team, Body body) {
+  const Range mine = part(a.count, team);
+  Clipping clipping{};
+  int32_t variable = -1;
+  for (int64_t i = mine.begin; i < mine.end; ++i) {
+    if (a.chunks[i].variable != variable) {
+      variable = a.chunks[i].variable;
+      clipping = clipping_for(a, step, variable);
+    }
+    body(a.chunks[i], clipping);
+  }
+}
+
+static void clip(const Update& a, const Step& step, const Team& team) {
+  for_clipped(a, step, team, [](const Chunk& chunk, const Clipping& c) {
+    float* g = chunk.gradient;
+#pragma omp simd
+    for (int64_t i = 0; i < chunk.length; ++i) g[i] = clipped(g[i], c);
+  });
+}
+
+}  // namespace evengrad::EVENGRAD_TARGET

@@ -1,0 +1,178 @@
+// Dense products, forward beside backward: y = x w + bias; dw = x' dy; dx = dy w'.
+// All three are C = A B with B read a row of vectors at a time and A broadcast one number at a
+// time: from rows (x, w) or from columns (x'). Rows are padded, so columns have no tails. Each
+// element of C is one thread's sum in the order of the depth: its bits depend on nothing else.
+#pragma once
+#include "parallel.h"
+
+namespace evengrad::EVENGRAD_TARGET {
+
+#if defined(__AVX512F__)
+constexpr int kVectorFloats = 16, kTileRows = 8, kTileVectors = 3;
+#elif defined(__AVX2__)
+constexpr int kVectorFloats = 8, kTileRows = 4, kTileVectors = 3;
+#elif defined(__aarch64__)
+constexpr int kVectorFloats = 4, kTileRows = 8, kTileVectors = 3;
+#else
+constexpr int kVectorFloats = 4, kTileRows = 4, kTileVectors = 3;
+#endif
+typedef float Vector __attribute__((vector_size(kVectorFloats * sizeof(float)), may_alias));
+
+// c[i][v] = init[v] + sum over depth of a(i, p) b[p][v], for M rows and V vectors, in registers.
+// a(i, p) is a[i * lda + p], or a[p * lda + i] with kColumns. init may be null: zeros.
+template <bool kColumns, int M, int V>
+static void tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth,
+                 const float* init, float* c, int64_t ldc) {
+  Vector sum[M][V];
+  for (int v = 0; v < V; ++v) {
+    Vector start = {};
+    if (init) start = *reinterpret_cast<const Vector*>(init + v * kVectorFloats);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i) sum[i][v] = start;
+  }
+  for (int64_t p = 0; p < depth; ++p) {
+    Vector row[V];
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) row[v] = *reinterpret_cast<const Vector*>(b + v * kVectorFloats);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i) {
+      const float factor = kColumns ? a[i] : a[i * lda];
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) sum[i][v] += factor * row[v];
+    }
+    a += kColumns ? lda : 1;
+    b += ldb;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      *reinterpret_cast<Vector*>(c + i * ldc + v * kVectorFloats) = sum[i][v];
+    }
+  }
+}
+
+using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, const float*, float*,
+                      int64_t);
+
+template <bool kColumns, int M>
+static constexpr Tile tile_of(int vectors) {
+  return vectors == 1 ? tile<kColumns, M, 1>
+                      : vectors == 2 ? tile<kColumns, M, 2> : tile<kColumns, M, 3>;
+}
+template <bool kColumns>
+static inline Tile tile_of(int64_t rows, int64_t vectors) {
+  const int v = static_cast<int>(vectors);
+  switch (rows) {
+    case 1: return tile_of<kColumns, 1>(v);
+    case 2: return tile_of<kColumns, 2>(v);
+    case 3: return tile_of<kColumns, 3>(v);
+    case 4: return tile_of<kColumns, 4>(v);
+    case 5: return tile_of<kColumns, kTileRows < 5 ? 1 : 5>(v);
+    case 6: return tile_of<kColumns, kTileRows < 6 ? 1 : 6>(v);
+    case 7: return tile_of<kColumns, kTileRows < 7 ? 1 : 7>(v);
+    default: return tile_of<kColumns, kTileRows < 8 ? 1 : 8>(v);
+  }
+}
+
+// Splits n into equal blocks of at most `most`: 32 rows as 4 x 8, 19 vectors as 5 x 3 + 2 x 2.
+struct Blocks {
+  int64_t n, count;
+  Blocks(int64_t n_, int64_t most) : n(n_), count((n_ + most - 1) / most) {}
+  int64_t begin(int64_t i) const { return n * i / count; }
+  int64_t size(int64_t i) const { return begin(i + 1) - begin(i); }
+};
+
+// C[rows][columns] = init + A B; columns in floats, whole vectors.
+template <bool kColumns>
+static void product(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth,
+                    const float* init, float* c, int64_t ldc, Range rows, Range columns) {
+  const Blocks across((columns.end - columns.begin) / kVectorFloats, kTileVectors);
+  const Blocks down(rows.end - rows.begin, kTileRows);
+  for (int64_t j = 0; j < across.count; ++j) {
+    const int64_t n = columns.begin + across.begin(j) * kVectorFloats;
+    for (int64_t i = 0; i < down.count; ++i) {
+      const int64_t m = rows.begin + down.begin(i);
+      const Tile run = tile_of<kColumns>(down.size(i), across.size(j));
+      run(a + (kColumns ? m : m * lda), lda, b + n, ldb, depth, init ? init + n : nullptr,
+          c + m * ldc + n, ldc);
+    }
+  }
+}
+
+static void dense_forward(const DenseForward& a, const Step& step, const Team& team) {
+  const Share share = share_of(a.y, step, team);
+  product<false>(a.x.data, a.x.pitch, a.w.data, a.w.pitch, a.w.rows, a.bias, a.y.data, a.y.pitch,
+                 share.rows, share.columns);
+}
+
+// dx = dy w': rows of w times columns of dy', a block of 16 rows of w at a time so that what is
+// turned back into rows of dx is one cache line wide.
+static void dense_dx(const DenseBackward& a, int64_t rows, const Team& team) {
+  const int64_t pitch = padded(rows);
+  const Range blocks = part(padded(a.w.rows) / kPitchFloats, team);
+  constexpr int64_t kWidth = 64;
+  alignas(kAlignment) float block[kPitchFloats * kWidth];
+  for (int64_t k = blocks.begin * kPitchFloats; k < blocks.end * kPitchFloats; k += kPitchFloats) {
+    const int64_t height = a.w.rows - k < kPitchFloats ? a.w.rows - k : kPitchFloats;
+    for (int64_t i = height * kWidth; i < kPitchFloats * kWidth; ++i) block[i] = 0.0f;  // padding
+    for (int64_t r = 0; r < rows; r += kWidth) {
+      const int64_t width = pitch - r < kWidth ? pitch - r : kWidth;
+      product<false>(a.w.data + k * a.w.pitch, a.w.pitch, a.dyt + r, pitch, a.w.columns, nullptr,
+                     block, kWidth, {0, height}, {0, width});
+      const int64_t count = rows - r < kWidth ? rows - r : kWidth;
+      for (int64_t j = 0; j < count; ++j) {
+        float* dx = a.dx.data + (r + j) * a.dx.pitch + k;
+#pragma omp simd
+        for (int64_t i = 0; i < kPitchFloats; ++i) dx[i] = block[i * kWidth + j];
+      }
+    }
+  }
+}
+
+// dy' with its rows padded to whole vectors; each thread some rows of dy'.
+static void transpose_dy(const DenseBackward& a, int64_t rows, const Team& team) {
+  const int64_t pitch = padded(rows);
+  const Range columns = part(a.dy.columns, team);
+  for (int64_t c = columns.begin; c < columns.end; ++c) {
+    float* to = a.dyt + c * pitch;
+    const float* from = a.dy.data + c;
+    for (int64_t r = 0; r < rows; ++r) to[r] = from[r * a.dy.pitch];
+    for (int64_t r = rows; r < pitch; ++r) to[r] = 0.0f;
+  }
+}
+
+static void column_sums(const Tensor& dy, int64_t rows, float* sums, Range columns) {
+  for (int64_t c = columns.begin; c < columns.end; ++c) sums[c] = 0.0f;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row = dy.data + r * dy.pitch;
+#pragma omp simd
+    for (int64_t c = columns.begin; c < columns.end; ++c) sums[c] += row[c];
+  }
+}
+
+static void dense_backward(const DenseBackward& a, const Step& step, const Team& team) {
+  const int64_t rows = rows_of(a.dy, step);
+  if (a.dx.data) transpose_dy(a, rows, team);
+  const int64_t width = padded(a.dy.columns);
+  if (a.dw.data) {
+    Range down = part(a.dw.rows, team), across = {0, width};
+    if (width > a.dw.rows) {  // few inputs: share the columns
+      const Range c = part(width / kPitchFloats, team);
+      down = {0, a.dw.rows};
+      across = {c.begin * kPitchFloats, c.end * kPitchFloats};
+    }
+    product<true>(a.x.data, a.x.pitch, a.dy.data, a.dy.pitch, rows, nullptr, a.dw.data, a.dw.pitch,
+                  down, across);
+  }
+  if (a.db) {
+    const Range c = part(width / kPitchFloats, team);
+    column_sums(a.dy, rows, a.db, {c.begin * kPitchFloats, c.end * kPitchFloats});
+  }
+  if (a.dx.data) {
+    team.wait();
+    dense_dx(a, rows, team);
+  }
+}
+
+}  // namespace evengrad::EVENGRAD_TARGET

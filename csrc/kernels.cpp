@@ -1,0 +1,51 @@
+// All kernels for one instruction set: compiled once for each, with EVENGRAD_TARGET its name.
+// Exports one symbol, the table; everything else is static, so that the linker cannot mix sets.
+#include "activations.h"
+#include "batch_norm.h"
+#include "clip.h"
+#include "data.h"
+#include "dense.h"
+#include "losses.h"
+#include "optimizers.h"
+#include "prelu.h"
+#include "rng.h"
+#include "softmax.h"
+
+#define EVENGRAD_STRING2(x) #x
+#define EVENGRAD_STRING(x) EVENGRAD_STRING2(x)
+
+namespace evengrad::EVENGRAD_TARGET {
+
+static constexpr auto kFamily = table_of(Family{});
+static constexpr Kernels kTable{
+    EVENGRAD_STRING(EVENGRAD_TARGET),
+    kFamily.entries,
+    kFamily.kCount,
+    erase<DenseForward, dense_forward>(),
+    erase<DenseBackward, dense_backward>(),
+    erase<BatchNormForward, batch_norm_forward>(),
+    erase<BatchNormBackward, batch_norm_backward>(),
+    erase<BatchNormMoving, batch_norm_moving>(),
+    erase<BatchNormInference, batch_norm_inference>(),
+    erase<BatchNormFrozenBackward, batch_norm_frozen_backward>(),
+    erase<PReLUForward, prelu_forward>(),
+    erase<PReLUBackward, prelu_backward>(),
+    erase<SoftmaxForward, softmax_forward>(),
+    erase<SoftmaxBackward, softmax_backward>(),
+    erase<Dropout, dropout>(),
+    erase<Reshape, reshape>(),
+    erase<Gather, gather>(),
+    erase<Scatter, scatter>(),
+    erase<LossArgs, loss>(),
+    erase<MetricArgs, metric>(),
+    erase<GradientNorms, gradient_norms>(),
+    erase<Update, clip>(),
+    erase<Update, sgd>(),
+    erase<Update, adam>(),
+    erase<Update, rmsprop>(),
+};
+
+extern const Kernels& table();
+const Kernels& table() { return kTable; }
+
+}  // namespace evengrad::EVENGRAD_TARGET

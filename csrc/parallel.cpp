@@ -1,0 +1,216 @@
+// The threads behind a Team. Three backends: OpenMP, a pool of std::thread, and none.
+#include "parallel.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <mutex>
+#include <thread>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace evengrad {
+
+namespace {
+
+// Long enough for a kernel to end on the other cores, short enough to leave a core that another
+// process wants: about 20 us.
+constexpr int kSpins = 600;
+
+inline void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+template <class Done>
+inline void spin_until(Done done) {
+  for (int i = 0; !done(); ++i) {
+    if (i < kSpins) {
+      relax();
+    } else {
+      sched_yield();
+    }
+  }
+}
+
+}  // namespace
+
+struct Barrier {
+  alignas(kAlignment) std::atomic<int> arrived{0};
+  alignas(kAlignment) std::atomic<int> phase{0};
+};
+
+void Team::wait() const {
+  if (size == 1) return;
+  const int phase = barrier->phase.load(std::memory_order_relaxed);
+  if (barrier->arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+    barrier->arrived.store(0, std::memory_order_relaxed);
+    barrier->phase.store(phase + 1, std::memory_order_release);
+    return;
+  }
+  spin_until([&] { return barrier->phase.load(std::memory_order_acquire) != phase; });
+}
+
+namespace {
+
+// Cores this process may use: affinity and the cgroup's quota.
+int available_cores() {
+  int cores = static_cast<int>(std::thread::hardware_concurrency());
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
+  if (FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+    long long quota = 0, period = 0;
+    if (std::fscanf(file, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0) {
+      cores = std::min(cores, static_cast<int>((quota + period - 1) / period));
+    }
+    std::fclose(file);
+  }
+#endif
+  return std::max(cores, 1);
+}
+
+std::atomic<int> wanted_threads{0};  // 0: not yet asked
+std::mutex team_busy;                // one team in a process; who finds it busy runs alone
+std::atomic<bool> forked{false};     // a child of fork has no threads but its own
+#ifdef _OPENMP
+std::atomic<bool> pool_wanted{false};
+#endif
+
+[[maybe_unused]] const int fork_handler =
+    pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
+
+struct Job {
+  void (*body)(void*, const Team&) = nullptr;
+  void* context = nullptr;
+  int size = 0;
+};
+
+class Pool {
+ public:
+  void run(const Job& job, Barrier* barrier) {
+    while (workers_ < job.size - 1) start(++workers_);
+    job_ = job;
+    barrier_ = barrier;
+    running_.store(job.size - 1, std::memory_order_relaxed);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      turn_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    job.body(job.context, Team{0, job.size, barrier});
+    spin_until([&] { return running_.load(std::memory_order_acquire) == 0; });
+  }
+
+ private:
+  void start(int rank) {
+    const int turn = turn_.load();
+    std::thread([this, rank, turn] { work(rank, turn); }).detach();
+  }
+
+  void work(int rank, int turn) {
+    for (;;) {
+      await_turn_after(turn);
+      turn = turn_.load(std::memory_order_acquire);
+      if (rank >= job_.size) continue;
+      job_.body(job_.context, Team{rank, job_.size, barrier_});
+      running_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  void await_turn_after(int turn) {
+    for (int i = 0; i < kSpins; ++i) {
+      if (turn_.load(std::memory_order_acquire) != turn) return;
+      relax();
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    wake_.wait(lock, [&] { return turn_.load(std::memory_order_acquire) != turn; });
+  }
+
+  int workers_ = 0;
+  Job job_;
+  Barrier* barrier_ = nullptr;
+  std::atomic<int> running_{0}, turn_{0};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+};
+
+#ifndef EVENGRAD_SERIAL
+Pool& pool() {
+  static Pool* const instance = new Pool;  // never destroyed: its threads outlive exit handlers
+  return *instance;
+}
+#endif
+
+void run_alone(const Job& job) { job.body(job.context, Team{0, 1, nullptr}); }
+
+void run_together(const Job& job) {
+  Barrier barrier;
+#ifdef _OPENMP
+  if (!pool_wanted.load()) {
+#pragma omp parallel num_threads(job.size)
+    job.body(job.context, Team{omp_get_thread_num(), omp_get_num_threads(), &barrier});
+    return;
+  }
+#endif
+#ifdef EVENGRAD_SERIAL
+  run_alone(job);
+#else
+  pool().run(job, &barrier);
+#endif
+}
+
+}  // namespace
+
+void run_team(int threads, void (*body)(void*, const Team&), void* context) {
+  const Job job{body, context, std::min(threads, get_num_threads())};
+  if (job.size <= 1 || !team_busy.try_lock()) return run_alone(job);
+  std::lock_guard<std::mutex> lock(team_busy, std::adopt_lock);
+  run_together(job);
+}
+
+int get_num_threads() {
+#ifdef EVENGRAD_SERIAL
+  return 1;
+#endif
+  if (forked.load()) return 1;
+  int threads = wanted_threads.load();
+  if (threads == 0) {
+    threads = available_cores();
+    wanted_threads.store(threads);
+  }
+#ifdef _OPENMP
+  threads = std::min(threads, omp_get_max_threads());  // OMP_NUM_THREADS, threadpoolctl
+#endif
+  return threads;
+}
+
+void set_num_threads(int threads) { wanted_threads.store(std::max(threads, 1)); }
+
+const char* thread_backend() {
+#if defined(_OPENMP)
+  return pool_wanted.load() ? "pool" : "openmp";
+#elif defined(EVENGRAD_SERIAL)
+  return "serial";
+#else
+  return "pool";
+#endif
+}
+
+void use_pool() {
+#ifdef _OPENMP
+  pool_wanted.store(true);
+#endif
+}
+
+}  // namespace evengrad

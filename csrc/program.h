@@ -1,0 +1,106 @@
+// A recorded list of kernel calls and its replay, step after step, in one region of threads.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "parallel.h"
+
+namespace evengrad {
+
+// How a call stands to its neighbours in the list.
+struct Flow {
+  const float* reads = nullptr;   // tensor of which a thread reads its own share only, if so
+  const float* writes = nullptr;  // tensor of which a thread writes its own share only, if so
+  bool checks = false;            // may fail the step: the replay looks before it goes on
+  double work = 0.0;              // about how many floating-point operations a sample
+};
+
+// What a replay goes over: `steps` batches of `batch` samples, the first at step.first; the one
+// that reaches `end` may be shorter.
+struct Batches {
+  int64_t steps = 1, batch = 1, end = 0;
+  const double* learning_rates = nullptr;  // one a step, or null: step.learning_rate
+};
+
+class Program {
+ public:
+  explicit Program(int64_t capacity) : capacity_(capacity) {}
+
+  template <class Args>
+  void record(KernelOf<Args> kernel, const Args& args, const Flow& flow) {
+    const bool follows = flow.reads && flow.reads == written_;
+    calls_.push_back({kernel.call, std::make_shared<Args>(args), follows, flow.checks});
+    written_ = flow.writes;
+    work_ += flow.work;
+  }
+
+  // Returns the number of steps completed: fewer than asked for where control() has a failure.
+  int64_t run(const Step& first, const Batches& batches) {
+    control_ = {Failure::kNone, 0};
+    Replay replay{this, first, batches, 0};
+    replay.first.control = &control_;
+    const bool alone = work_ * static_cast<double>(batches.batch) < kLeastWork;
+    run_team(alone ? 1 : get_num_threads(),
+             [](void* context, const Team& team) {
+               auto* r = static_cast<Replay*>(context);
+               r->program->replay(*r, team);
+             },
+             &replay);
+    return replay.completed;
+  }
+
+  int64_t capacity() const { return capacity_; }
+  std::size_t size() const { return calls_.size(); }
+  const Control& control() const { return control_; }
+
+ private:
+  static constexpr double kLeastWork = 1.5e6;  // less is done before a second thread has begun
+
+  struct Call {
+    Kernel kernel;
+    std::shared_ptr<const void> args;
+    bool follows;  // reads only what the same thread has just written: no barrier between
+    bool checks;
+  };
+  struct Replay {
+    Program* program;
+    Step first;
+    Batches batches;
+    int64_t completed;
+  };
+
+  void replay(Replay& r, const Team& team) const {
+    Step step = r.first;
+    for (int64_t s = 0; s < r.batches.steps; ++s) {
+      step.first = r.first.first + s * r.batches.batch;
+      const int64_t left = r.batches.end - step.first;
+      step.rows = left < r.batches.batch ? left : r.batches.batch;
+      step.iteration = r.first.iteration + s;
+      if (r.batches.learning_rates) step.learning_rate = r.batches.learning_rates[s];
+      if (!run_step(step, team)) return;
+      if (team.rank == 0) r.completed = s + 1;
+    }
+  }
+
+  // All threads see the same failure: it is written before the barrier and read after it.
+  bool run_step(const Step& step, const Team& team) const {
+    bool together = false;
+    for (const Call& call : calls_) {
+      if (!call.follows && !together) team.wait();
+      call.kernel(call.args.get(), step, team);
+      together = call.checks;
+      if (!call.checks) continue;
+      team.wait();
+      if (step.control->failure != Failure::kNone) return false;
+    }
+    return true;
+  }
+
+  int64_t capacity_;
+  std::vector<Call> calls_;
+  const float* written_ = nullptr;
+  double work_ = 0.0;
+  Control control_{Failure::kNone, 0};
+};
+
+}  // namespace evengrad

@@ -1,0 +1,204 @@
+"""Recorded kernels. Arrays are borrowed, never copied or converted: float32 matrices whose rows
+start on 64-byte boundaries (`evengrad._arena.tensor` makes them), float32 vectors padded likewise.
+What does not fit raises ValueError or TypeError with the name of the argument."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+
+class ActivationInfo:
+    """One entry of the activation family."""
+
+    name: str
+    formula: str
+    needs_input: bool
+    parameters: dict[str, float]
+
+activations: dict[str, ActivationInfo]
+
+def config() -> dict[str, str | int]: ...
+def get_num_threads() -> int: ...
+def set_num_threads(threads: int) -> None: ...
+def use_pool() -> None: ...
+
+class Program:
+    """A list of kernel calls, recorded once and replayed for each step.
+
+    A batch tensor has shape (capacity * k, columns): k rows a sample.
+    """
+
+    capacity: int
+    def __init__(self, capacity: int) -> None: ...
+    def __len__(self) -> int: ...
+    def dense_forward(self, x: F32, kernel: F32, bias: F32 | None, y: F32) -> None: ...
+    def dense_backward(
+        self,
+        x: F32,
+        kernel: F32,
+        dy: F32,
+        dkernel: F32 | None,
+        dbias: F32 | None,
+        dx: F32 | None,
+    ) -> None: ...
+    def batch_norm_forward(
+        self,
+        x: F32,
+        gamma: F32 | None,
+        beta: F32 | None,
+        y: F32,
+        mean: F64,
+        variance: F64,
+        epsilon: float,
+    ) -> int:
+        """Training mode; mean and variance receive the batch's. Returns a handle for backward."""
+    def batch_norm_backward(
+        self,
+        handle: int,
+        gamma: F32 | None,
+        dy: F32,
+        dgamma: F32 | None,
+        dbeta: F32 | None,
+        dx: F32 | None,
+    ) -> None: ...
+    def batch_norm_moving(
+        self,
+        mean: F64,
+        variance: F64,
+        moving_mean: F64,
+        moving_variance: F64,
+        count: I64,
+        momentum: float,
+        debias: bool,
+    ) -> None: ...
+    def batch_norm_inference(
+        self,
+        x: F32,
+        gamma: F32 | None,
+        beta: F32 | None,
+        moving_mean: F64,
+        moving_variance: F64,
+        y: F32,
+        epsilon: float,
+    ) -> None: ...
+    def batch_norm_frozen_backward(
+        self, gamma: F32 | None, moving_variance: F64, dy: F32, dx: F32, epsilon: float
+    ) -> None:
+        """Gradient of batch_norm_inference with respect to x."""
+    def activation_forward(
+        self, name: str, x: F32, y: F32, parameters: Sequence[float] = ()
+    ) -> None: ...
+    def activation_backward(
+        self,
+        name: str,
+        x: F32 | None,
+        y: F32,
+        dy: F32,
+        dx: F32,
+        parameters: Sequence[float] = (),
+    ) -> None: ...
+    def prelu_forward(self, x: F32, alpha: F32, y: F32) -> None: ...
+    def prelu_backward(
+        self, x: F32, alpha: F32, dy: F32, dalpha: F32 | None, dx: F32 | None
+    ) -> None: ...
+    def softmax_forward(self, x: F32, y: F32) -> None: ...
+    def softmax_backward(self, y: F32, dy: F32, dx: F32) -> None: ...
+    def dropout(self, x: F32, y: F32, rate: float, layer: int) -> None: ...
+    def reshape(self, x: F32, y: F32) -> None: ...
+    def gather(
+        self, x: F32, labels: I32 | None, target: F32 | None, weight: F32 | None
+    ) -> None: ...
+    def scatter(self, y: F32) -> None: ...
+    def loss(
+        self,
+        kind: str,
+        x: F32,
+        labels: I32 | None,
+        target: F32 | None,
+        weight: F32 | None,
+        dx: F32 | None,
+        result: F64,
+    ) -> None:
+        """kind: softmax_cross_entropy, sigmoid_cross_entropy (x: logits in, probabilities out),
+        categorical_cross_entropy, binary_cross_entropy (x: probabilities), mean_squared_error.
+        Adds the sum over rows of weight * loss to result[0]; dx is the gradient of their mean."""
+    def metric(
+        self, kind: str, x: F32, labels: I32 | None, target: F32 | None, result: F64
+    ) -> None:
+        """kind: sparse_accuracy, categorical_accuracy, binary_accuracy, squared_error,
+        absolute_error. Adds the sum over rows to result[0]."""
+    def gradient_norms(self, gradients: Sequence[F32], norms: F64) -> None:
+        """norms[i] receives the sum of squares of gradient i; a non-finite one ends the replay."""
+    def clip(self, gradients: Sequence[F32], norms: F64, kind: str) -> None:
+        """kind: value, norm, global_norm; in place; the threshold is `clip` of the replay."""
+    def sgd(
+        self,
+        values: Sequence[F32],
+        gradients: Sequence[F32],
+        momenta: Sequence[F32] | None,
+        norms: F64,
+        clip: str,
+        momentum: float,
+        nesterov: bool,
+    ) -> None: ...
+    def adam(
+        self,
+        values: Sequence[F32],
+        gradients: Sequence[F32],
+        slots: Sequence[Sequence[F32]],
+        norms: F64,
+        clip: str,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        amsgrad: bool,
+    ) -> None: ...
+    def rmsprop(
+        self,
+        values: Sequence[F32],
+        gradients: Sequence[F32],
+        velocities: Sequence[F32],
+        momenta: Sequence[F32] | None,
+        means: Sequence[F32] | None,
+        norms: F64,
+        clip: str,
+        rho: float,
+        momentum: float,
+        epsilon: float,
+    ) -> None: ...
+    def run(
+        self,
+        rows: int,
+        *,
+        learning_rate: float = 0.0,
+        iteration: int = 1,
+        clip: float = ...,
+        seed: int = 0,
+    ) -> None:
+        """Replay once on what the arrays hold."""
+    def run_batches(
+        self,
+        x: F32,
+        y: I32 | F32 | None = None,
+        weight: F32 | None = None,
+        order: I64 | None = None,
+        output: F32 | None = None,
+        *,
+        first: int,
+        steps: int,
+        learning_rates: F64 | None = None,
+        iteration: int = 1,
+        clip: float = ...,
+        seed: int = 0,
+    ) -> int:
+        """Replay `steps` batches of `capacity` rows (the last may be shorter) from row `first` of
+        the order; returns how many were completed: fewer only where `failure` says why."""
+    @property
+    def failure(self) -> tuple[str, int] | None:
+        """What ended the last replay early: ("gradient", variable index), ("loss", 0),
+        ("label", label), ("index", index)."""

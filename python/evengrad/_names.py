@@ -1,0 +1,39 @@
+"""Automatic names, and the count of changes that tells a model when to record anew."""
+
+import re
+from collections import Counter
+from typing import Any, ClassVar
+
+_used: Counter[str] = Counter()
+
+
+def snake_case(name: str) -> str:
+    """BatchNormalization -> batch_normalization, ReLU -> re_lu, as Keras does."""
+    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def unique_name(class_name: str) -> str:
+    """dense, dense_1, dense_2, ..."""
+    base = snake_case(class_name)
+    number = _used[base]
+    _used[base] += 1
+    return f"{base}_{number}" if number else base
+
+
+def reset_names() -> None:
+    """Start the numbers again."""
+    _used.clear()
+
+
+class Versioned:
+    """Counts the changes of its public attributes, so that recordings know they are stale."""
+
+    read_at_replay: ClassVar[frozenset[str]] = frozenset()
+
+    version: int = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if not name.startswith("_") and name not in self.read_at_replay and name != "version":
+            super().__setattr__("version", self.version + 1)

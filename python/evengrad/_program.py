@@ -1,0 +1,79 @@
+"""The compiled Program with what layers share while they record into it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from evengrad import _core
+from evengrad._arena import tensor, vector
+
+if TYPE_CHECKING:
+    from evengrad._core import F32
+    from evengrad.variable import Variable
+
+
+class Program(_core.Program):
+    """A list of kernel calls being recorded.
+
+    Parameters
+    ----------
+    capacity : int
+        Largest number of samples of a replay.
+    training : bool
+        Whether layers record their training mode and keep what their backward needs.
+
+    Attributes
+    ----------
+    saved : dict
+        What a layer's forward leaves for its backward, by layer.
+    gradients : dict
+        Gradient of each trainable variable, made when a layer asks for it.
+    fused : object
+        The layer whose activation the loss computes itself.
+    commits : list
+        Recordings that come last in a step, behind its finite check.
+    """
+
+    def __init__(self, capacity: int, *, training: bool) -> None:
+        super().__init__(capacity)
+        self.training = training
+        self.saved: dict[Any, Any] = {}
+        self.gradients: dict[Variable, F32] = {}
+        self.fused: object = None
+        self.commits: list[Callable[[], None]] = []
+        self._kept: set[int] = set()
+        self._draws = 0
+
+    def tensor(self, columns: int, per_sample: int = 1) -> "F32":
+        """Zeros for a batch: shape (capacity * per_sample, columns)."""
+        return tensor(self.capacity * per_sample, columns)
+
+    def like(self, x: "F32") -> "F32":
+        """Zeros in the shape of x."""
+        return tensor(*x.shape)
+
+    def keep(self, x: "F32") -> None:
+        """Say that a backward will read x, so that no later layer may overwrite it."""
+        self._kept.add(x.ctypes.data)
+
+    def over(self, x: "F32") -> "F32":
+        """Return where a layer may put its output: x itself unless it is kept."""
+        return self.like(x) if x.ctypes.data in self._kept else x
+
+    def gradient(self, variable: "Variable") -> "F32 | None":
+        """Memory for the gradient of a variable; None when it is not trainable."""
+        if not variable.trainable:
+            return None
+        if variable not in self.gradients:
+            shape = variable.storage.shape
+            self.gradients[variable] = vector(*shape) if len(shape) == 1 else tensor(*shape)
+        return self.gradients[variable]
+
+    def next_draw(self) -> int:
+        """Key of the next layer that draws random numbers."""
+        self._draws += 1
+        return self._draws
+
+    def commit(self) -> None:
+        """Record what comes last in a step."""
+        for record in self.commits:
+            record()

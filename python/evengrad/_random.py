@@ -1,0 +1,57 @@
+"""The package's random state: one PCG64 generator, from which all other randomness starts."""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+import numpy as np
+
+_lock = threading.Lock()
+
+
+def generator() -> np.random.Generator:
+    """Return the package's generator, seeded by the operating system until `set_seed` is called.
+
+    Threads may share it: each draw takes the generator's own lock.
+    """
+    with _lock:
+        return _first_and_only()
+
+
+# Made when first asked for: numpy.random takes half the time that importing us may take.
+@functools.cache
+def _first_and_only() -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64())
+
+
+def set_seed(seed: int) -> None:
+    """Restart the package's generator.
+
+    Parameters
+    ----------
+    seed : int, at least 0
+        Equal seeds give equal draws from here on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `seed` is no integer, or negative.
+    """
+    fresh = np.random.PCG64(check_seed("set_seed", seed))
+    # In place: whoever holds the generator follows.
+    generator().bit_generator.state = fresh.state
+
+
+def spawn_seed() -> int:
+    """Draw a seed below 2**63 for a random stream of its own, such as dropout or shuffling."""
+    return int(generator().integers(2**63, dtype=np.uint64))
+
+
+def check_seed(owner: str, seed: object) -> int:
+    """Return `seed` as an int, or raise an error in the name of `owner`."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"{owner}: expected seed to be an integer, got {seed!r}.")
+    if seed < 0:
+        raise ValueError(f"{owner}: expected seed to be at least 0, got {seed}.")
+    return int(seed)

@@ -1,0 +1,120 @@
+"""From a model to the programs that train, evaluate and predict with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evengrad._program import Program
+from evengrad.layers.base import Layer
+from evengrad.losses import Loss
+from evengrad.metrics import Metric
+from evengrad.optimizers.base import Optimizer
+from evengrad.variable import Variable
+
+if TYPE_CHECKING:
+    from evengrad._core import F32
+
+
+class Recording(NamedTuple):
+    """A program and where it leaves its results.
+
+    `totals` are sums over rows since they were last reset: loss first, then the metrics.
+    `norms` are the sums of squares of the gradients of `variables` in the last step.
+    """
+
+    program: Program
+    totals: list[NDArray[np.float64]]
+    variables: list[Variable]
+    norms: NDArray[np.float64]
+
+
+def _input(program: Program, shape: tuple[int, ...], layers: Sequence[Layer]) -> F32:
+    """Batch buffer; samples as one long row where that is what the first layer makes of them."""
+    from evengrad.layers.flatten import Flatten
+
+    if layers and isinstance(layers[0], Flatten):
+        return program.tensor(math.prod(shape))
+    return program.tensor(shape[-1], math.prod(shape[:-1]))
+
+
+def _forward(program: Program, layers: Sequence[Layer], x: F32) -> F32:
+    for layer in layers:
+        x = layer.forward(program, x)
+    return x
+
+
+def _backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
+    trainable = [bool(layer.trainable_variables) for layer in layers]
+    lowest = trainable.index(True) if any(trainable) else len(layers)
+    for i in range(len(layers) - 1, lowest - 1, -1):
+        dx = layers[i].backward(program, dy, need_dx=i > lowest)
+        if i > lowest:
+            assert dx is not None
+            dy = dx
+
+
+def record_prediction(layers: Sequence[Layer], shape: tuple[int, ...], capacity: int) -> Program:
+    """Gather, forward, scatter."""
+    program = Program(capacity, training=False)
+    x = _input(program, shape, layers)
+    program.gather(x, None, None, None)
+    program.scatter(_forward(program, layers, x))
+    return program
+
+
+def record_step(
+    layers: Sequence[Layer],
+    shape: tuple[int, ...],
+    capacity: int,
+    loss: Loss,
+    metrics: Sequence[Metric],
+    optimizer: Optimizer | None,
+) -> Recording:
+    """Gather, forward, loss and metrics; with an optimizer also backward and update."""
+    program = Program(capacity, training=optimizer is not None)
+    x = _input(program, shape, layers)
+    last = layers[-1] if layers else None
+    activation = getattr(last, "activation", None)
+    kernel, fused = loss.kernel(activation.name if activation else "")
+    program.fused = last if fused else None
+
+    labels = np.zeros(capacity, np.int32) if loss.sparse else None
+    output_shape = shape if last is None else last.output_shape
+    assert output_shape is not None
+    per_sample = math.prod(output_shape[:-1])
+    target = None if loss.sparse else program.tensor(output_shape[-1], per_sample)
+    weight = np.zeros(capacity, np.float32)
+    program.gather(x, labels, target, weight)
+    y = _forward(program, layers, x)
+
+    totals = [np.zeros(1) for _ in range(1 + len(metrics))]
+
+    def record_metrics() -> None:
+        for metric, total in zip(metrics, totals[1:], strict=True):
+            program.metric(metric.kind, y, labels, target, total)
+
+    if not fused:  # the loss turns logits into probabilities where they lie
+        record_metrics()
+        if program.training and program.over(y) is not y:
+            logits = program.like(y)
+            program.activation_forward("linear", y, logits)
+            y = logits
+    dy = program.like(y) if program.training else None
+    program.loss(kernel, y, labels, target, weight, dy, totals[0])
+    if fused:
+        record_metrics()
+
+    norms = np.zeros(0)
+    if optimizer is not None and dy is not None:
+        _backward(program, layers, dy)
+        norms = np.zeros(len(program.gradients))
+        if program.gradients:
+            program.gradient_norms(list(program.gradients.values()), norms)
+            optimizer.record(program, norms)
+        program.commit()
+    return Recording(program, totals, list(program.gradients), norms)

@@ -1,0 +1,209 @@
+"""The door: the one place where what users pass is checked and converted."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evengrad.errors import rows_text
+
+if TYPE_CHECKING:
+    from evengrad.variable import Variable
+
+F32 = NDArray[np.float32]
+
+# -- numbers, names, shapes
+
+
+def check_number(
+    who: str,
+    name: str,
+    value: Any,
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """Return value as a float, or raise where it is none or outside its interval."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{who}: expected {name} to be a number, got {value!r}")
+    number = float(value)
+    above = number > low if open_low else number >= low
+    below = number < high if open_high else number <= high
+    if not (above and below):
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        raise ValueError(f"{who}: expected {name} in {interval}, got {value!r}")
+    return number
+
+
+def check_count(who: str, name: str, value: Any, low: int = 1) -> int:
+    """Return value as an int of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{who}: expected {name} to be an integer, got {value!r}")
+    if value < low:
+        raise ValueError(f"{who}: expected {name} to be at least {low}, got {value}")
+    return int(value)
+
+
+def check_name(who: str, name: Any) -> str:
+    """Return a layer's name: a string that can stand in a path."""
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"{who}: expected name to be a string without '/', got {name!r}")
+    return name
+
+
+def check_dtype(who: str, dtype: Any) -> None:
+    """Refuse all but float32."""
+    if dtype is not None and np.dtype(dtype) != np.float32:
+        raise ValueError(f"{who}: expected dtype float32, the only one there is, got {dtype!r}")
+
+
+def check_shape(who: str, name: str, shape: Any) -> tuple[int, ...]:
+    """Return the shape of one sample as a tuple of ints."""
+    if isinstance(shape, int | np.integer):
+        shape = (shape,)
+    if not isinstance(shape, Sequence) or len(shape) == 0:
+        raise ValueError(f"{who}: expected {name} to be a shape such as (784,), got {shape!r}")
+    return tuple(check_count(who, f"each of {name}", n) for n in shape)
+
+
+def check_weights(who: str, weights: Any, variables: Sequence[Variable]) -> None:
+    """Compare number and shapes of weights with the variables they are for."""
+    if len(weights) != len(variables):
+        raise ValueError(f"{who}: expected {len(variables)} weights, got {len(weights)}")
+    for weight, variable in zip(weights, variables, strict=True):
+        if np.shape(weight) != variable.shape:
+            raise ValueError(
+                f"{who}: expected {variable.path} of shape {variable.shape}, "
+                f"got {np.shape(weight)}"
+            )
+        array = np.asarray(weight)
+        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+            raise ValueError(f"{who}: expected finite numbers for {variable.path}")
+
+
+# -- data
+
+_PIECE = 1 << 18  # elements checked at a time: temporaries stay in cache
+
+
+def as_array(who: str, name: str, data: Any) -> NDArray[Any]:
+    """Return what users call data as a numeric array, without converting numbers."""
+    if hasattr(data, "toarray") and hasattr(data, "nnz"):
+        raise TypeError(f"{who}: expected {name} to be dense, got a sparse matrix; pass .toarray()")
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        raise ValueError(f"{who}: expected {name} without masked values; fill them first")
+    if hasattr(data, "to_numpy"):
+        data = data.to_numpy()
+    try:
+        array = np.asarray(data)
+        if array.dtype.kind == "O":
+            array = array.astype(np.float64)
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"{who}: expected {name} to be an array of numbers: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{who}: expected {name} to be numbers, got dtype {array.dtype}")
+    return array
+
+
+def as_float32(who: str, name: str, data: Any) -> F32:
+    """Return data as a C-contiguous float32 array, itself if it is one; non-finite passes."""
+    array = as_array(who, name, data)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
+
+
+def _check_finite(who: str, name: str, converted: F32, array: NDArray[Any]) -> None:
+    flat = converted.reshape(len(converted), -1)
+    step = max(1, _PIECE // max(1, flat.shape[1]))
+    for begin in range(0, len(flat), step):
+        piece = flat[begin : begin + step]
+        if np.isfinite(piece).all():
+            continue
+        rows = begin + np.flatnonzero(~np.isfinite(piece).all(axis=1))
+        source = array.reshape(flat.shape)[rows]
+        what = "finite numbers"
+        if np.isfinite(source).all():
+            what = "numbers within the range of float32 (3.4e38)"
+        raise ValueError(f"{who}: expected {name} to hold {what}; not so in row {rows_text(rows)}")
+
+
+def features(who: str, name: str, data: Any, shape: tuple[int, ...] | None = None) -> F32:
+    """Return samples as finite C-contiguous float32 (n, *shape), borrowed where they are that.
+
+    A vector counts as n samples of one feature where that is what `shape` says.
+    """
+    array = as_array(who, name, data)
+    if array.ndim == 1 and shape == (1,):
+        array = array[:, None]
+    if shape is not None and array.shape[1:] != shape:
+        want = "(n, " + ", ".join(map(str, shape)) + ")"
+        raise ValueError(f"{who}: expected {name} of shape {want}, got {array.shape}")
+    if array.ndim < 2:
+        raise ValueError(f"{who}: expected {name} of shape (n, features), got {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{who}: expected {name} with at least one row, got {array.shape}")
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(array, dtype=np.float32)
+    _check_finite(who, name, converted, array)
+    return converted
+
+
+def targets(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> F32:
+    """Return float targets (n, *shape) for outputs of that shape."""
+    array = as_array(who, name, data)
+    if array.shape == (n,) and shape == (1,):
+        array = array[:, None]
+    if array.shape != (n, *shape):
+        raise ValueError(
+            f"{who}: expected {name} of shape {(n, *shape)}, as the model's output, "
+            f"got {array.shape}"
+        )
+    return features(who, name, array)
+
+
+def labels(who: str, name: str, data: Any, n: int, classes: int) -> NDArray[np.int32]:
+    """Return class numbers as int32 (n,), each from 0 to classes - 1."""
+    array = as_array(who, name, data)
+    if array.shape == (n, 1):
+        array = array[:, 0]
+    if array.shape != (n,):
+        raise ValueError(f"{who}: expected {name} of shape ({n},), got {array.shape}")
+    bad = (array < 0) | (array >= classes)
+    if array.dtype.kind == "f":
+        bad |= ~np.isfinite(array) | (array != np.floor(array))
+    if bad.any():
+        rows = np.flatnonzero(bad)
+        raise ValueError(
+            f"{who}: expected {name} to be class numbers from 0 to {classes - 1}, as the model "
+            f"has {classes} outputs, got {array[rows[0]]} in row {rows_text(rows)}"
+        )
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def sample_weights(who: str, data: Any, n: int) -> F32:
+    """Return weights (n,), finite and not negative."""
+    array = as_array(who, "sample_weight", data)
+    if array.shape == (n, 1):
+        array = array[:, 0]
+    if array.shape != (n,):
+        raise ValueError(f"{who}: expected sample_weight of shape ({n},), got {array.shape}")
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError(f"{who}: expected sample_weight to be finite and at least 0")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def class_weights(who: str, weights: Any, classes: NDArray[np.int32]) -> F32:
+    """Return a weight for each sample from a dict of weights by class; 1 for classes not in it."""
+    if not isinstance(weights, dict):
+        raise TypeError(f"{who}: expected class_weight to be a dict, got {type(weights).__name__}")
+    result = np.ones(len(classes), np.float32)
+    for label, weight in weights.items():
+        value = check_number(who, f"class_weight[{label!r}]", weight, 0.0, open_high=True)
+        result[classes == check_count(who, "each class of class_weight", label, 0)] = value
+    return result

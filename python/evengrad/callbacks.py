@@ -1,0 +1,165 @@
+"""Callbacks: what `fit` calls at the start and the end of training, epochs and batches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evengrad.models import Sequential
+
+Logs = Mapping[str, float]
+
+
+class Callback:
+    """Base of the callbacks: override what you need.
+
+    Attributes
+    ----------
+    model : Sequential
+        The model in training. Setting `model.stop_training = True` ends it.
+    params : dict
+        "verbose", "epochs", "steps".
+    """
+
+    model: Sequential
+    params: dict[str, Any]
+
+    def set_model(self, model: Sequential) -> None:
+        """Called first."""
+        self.model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Called second."""
+        self.params = params
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """After the last, also when training was stopped."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Before an epoch, counted from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """After it; logs: loss, metrics and, with validation, val_ of each."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a batch. Overriding a batch hook makes `fit` return to Python each step."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a batch; logs: means of the epoch so far."""
+
+
+class History(Callback):
+    """What `fit` returns.
+
+    Attributes
+    ----------
+    history : dict of list of float
+        Loss and metrics by epoch.
+    epoch : list of int
+        Their epochs, counted from 0.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Append."""
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+
+def _text(logs: Logs) -> str:
+    return " - ".join(f"{name}: {value:.4g}" for name, value in logs.items())
+
+
+class ProgbarLogger(Callback):
+    """Progress: a tqdm bar on a terminal where tqdm is installed, else one line an epoch.
+
+    Parameters
+    ----------
+    bar : bool
+        False: always one line an epoch.
+    """
+
+    def __init__(self, bar: bool = True) -> None:
+        self._tqdm: Any = None
+        if bar and sys.stderr.isatty():
+            try:
+                from tqdm import tqdm
+
+                self._tqdm = tqdm
+            except ImportError:
+                pass
+        self._bar: Any = None
+        self._start = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Start the clock or the bar."""
+        self._start = time.perf_counter()
+        if self._tqdm:
+            label = f"Epoch {epoch + 1}/{self.params['epochs']}"
+            self._bar = self._tqdm(total=self.params["steps"], desc=label, unit="step")
+
+    def on_progress(self, steps: int, logs: Logs) -> None:
+        """After some steps, a few times a second."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(_text(logs), refresh=False)
+            self._bar.update(steps - self._bar.n)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Print or close."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(_text(logs or {}), refresh=True)
+            self.close()
+            return
+        seconds = time.perf_counter() - self._start
+        label = f"Epoch {epoch + 1}/{self.params['epochs']}"
+        print(f"{label} - {seconds:.1f}s - {_text(logs or {})}", flush=True)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Leave no bar open."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar, if any."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class CallbackList:
+    """Calls the same hook of several callbacks, in order."""
+
+    def __init__(self, callbacks: Sequence[Callback], model: Sequential, **params: Any) -> None:
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
+        self.callbacks = list(callbacks)
+        for callback in self.callbacks:
+            callback.set_model(model)
+            callback.set_params(params)
+
+    @property
+    def each_batch(self) -> bool:
+        """Whether any of them overrides a batch hook."""
+        hooks = ("on_train_batch_begin", "on_train_batch_end")
+        return any(
+            getattr(type(c), hook) is not getattr(Callback, hook)
+            for c in self.callbacks
+            for hook in hooks
+        )
+
+    def call(self, hook: str, *args: Any) -> None:
+        """Call the hook where a callback has it."""
+        for callback in self.callbacks:
+            function = getattr(callback, hook, None)
+            if function is not None:
+                function(*args)

@@ -1,0 +1,51 @@
+"""Errors with a name of their own, and what to say of Keras' names that are not here."""
+
+import numpy as np
+
+
+class NonFiniteError(ArithmeticError):
+    """A training step met NaN or infinity; it was left out, the model is as before it.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Where, both counted from 0; the step within the epoch.
+    tensor : str
+        Path of the variable whose gradient was not finite, or "loss".
+    """
+
+    def __init__(self, message: str, *, epoch: int, step: int, tensor: str) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.step = step
+        self.tensor = tensor
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _nonfinite_error, (str(self), self.epoch, self.step, self.tensor)
+
+
+def _nonfinite_error(message: str, epoch: int, step: int, tensor: str) -> NonFiniteError:
+    return NonFiniteError(message, epoch=epoch, step=step, tensor=tensor)
+
+
+_INSTEAD = {
+    "Model": "build a evengrad.Sequential",
+    "Functional": "build a evengrad.Sequential",
+    "GradientTape": "call model.fit or model.train_on_batch",
+    "backend": "arrays are numpy's: use numpy",
+    "ops": "arrays are numpy's: use numpy",
+    "applications": "evengrad has dense layers only; there are no pretrained networks",
+    "mixed_precision": "all of evengrad computes in float32",
+}
+
+
+def explain_missing(name: str) -> str:
+    """One line for an attribute of Keras that evengrad does not have."""
+    text = f"module 'evengrad' has no attribute {name!r}"
+    return f"{text}: {_INSTEAD[name]}" if name in _INSTEAD else text
+
+
+def rows_text(rows: "np.ndarray[tuple[int, ...], np.dtype[np.intp]]") -> str:
+    """The first of some row numbers, for a message."""
+    first = ", ".join(str(r) for r in rows[:5])
+    return first if len(rows) <= 5 else f"{first} and {len(rows) - 5} more"  # noqa: PLR2004

@@ -1,0 +1,248 @@
+"""Activations as layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evengrad import _validation, activations, initializers
+from evengrad._program import Program
+from evengrad.layers.base import Layer, Shape, initializer
+from evengrad.variable import Variable
+
+if TYPE_CHECKING:
+    from evengrad._core import F32
+
+
+class Activation(Layer):
+    """y = f(x), element by element (softmax: row by row).
+
+    Parameters
+    ----------
+    activation : str or function of evengrad.activations
+        For instance "elu".
+    **kwargs
+        Of `Layer`: name, trainable, input_shape.
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> layers.Activation("relu")([[-1.0, 2.0]])
+    array([[0., 2.]], dtype=float32)
+    """
+
+    def __init__(self, activation: str | Callable[..., Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+
+    def forward(self, program: Program, x: F32) -> F32:
+        """Record f, over x where nothing else needs x."""
+        return self.activation.record(program, x, self)
+
+    def backward(self, program: Program, dy: F32, *, need_dx: bool = True) -> F32 | None:
+        """Record dy f'(x)."""
+        return self.activation.record_backward(program, dy, self) if need_dx else None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal layer."""
+        return super().get_config() | {"activation": self.activation.name}
+
+
+class _Fixed(Activation):
+    """An activation with a class and arguments of its own."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal layer."""
+        config = Layer.get_config(self)
+        return config | {name: getattr(self, name) for name in self._arguments}
+
+    _arguments: tuple[str, ...] = ()
+
+
+class ReLU(_Fixed):
+    """y = max_value where x >= max_value; x where x >= threshold; else slope (x - threshold).
+
+    Parameters
+    ----------
+    max_value : float, at least 0, optional
+        Default: none.
+    negative_slope : float, at least 0
+        Default 0.
+    threshold : float, at least 0
+        Default 0.
+    **kwargs
+        Of `Layer`: name, trainable, input_shape.
+    """
+
+    _arguments = ("max_value", "negative_slope", "threshold")
+
+    def __init__(
+        self,
+        max_value: float | None = None,
+        negative_slope: float = 0.0,
+        threshold: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__("linear", **kwargs)
+        who = str(self)
+        if max_value is not None:
+            max_value = _validation.check_number(who, "max_value", max_value, 0.0)
+        self.max_value = max_value
+        self.negative_slope = _validation.check_number(who, "negative_slope", negative_slope, 0.0)
+        self.threshold = _validation.check_number(who, "threshold", threshold, 0.0)
+        self.activation = activations.relu_spec(self.negative_slope, max_value, self.threshold)
+
+
+class LeakyReLU(_Fixed):
+    """y = x where x >= 0, else negative_slope x.
+
+    Parameters
+    ----------
+    negative_slope : float, at least 0
+        Default 0.3 (that of the string "leaky_relu" is 0.2, as in Keras).
+    alpha : float, optional
+        Older name of negative_slope.
+    **kwargs
+        Of `Layer`: name, trainable, input_shape.
+    """
+
+    _arguments = ("negative_slope",)
+
+    def __init__(
+        self, negative_slope: float = 0.3, *, alpha: float | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__("linear", **kwargs)
+        slope = negative_slope if alpha is None else alpha
+        self.negative_slope = _validation.check_number(str(self), "negative_slope", slope, 0.0)
+        self.activation = activations.Spec("leaky_relu", (self.negative_slope,))
+
+
+class ELU(_Fixed):
+    """y = x where x > 0, else alpha (e^x - 1).
+
+    Parameters
+    ----------
+    alpha : float, at least 0
+        Default 1.
+    **kwargs
+        Of `Layer`: name, trainable, input_shape.
+    """
+
+    _arguments = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
+        super().__init__("linear", **kwargs)
+        self.alpha = _validation.check_number(str(self), "alpha", alpha, 0.0)
+        self.activation = activations.Spec("elu", (self.alpha,))
+
+
+class SELU(_Fixed):
+    """y = 1.0507 (x where x > 0, else 1.6733 (e^x - 1)); wants "lecun_normal" kernels."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("selu", **kwargs)
+
+
+class Softmax(_Fixed):
+    """e^x / sum e^x over the last axis.
+
+    Parameters
+    ----------
+    axis : int
+        -1, the only one there is.
+    **kwargs
+        Of `Layer`: name, trainable, input_shape.
+    """
+
+    _arguments = ("axis",)
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__("softmax", **kwargs)
+        if axis != -1:
+            raise ValueError(f"{self}: expected axis -1, the last, got {axis}")
+        self.axis = axis
+
+
+class PReLU(Layer):
+    """y = x where x > 0, else alpha x, with a learned alpha for each feature.
+
+    Parameters
+    ----------
+    alpha_initializer : str or Initializer
+        Default "zeros".
+    shared_axes : sequence of int, optional
+        For samples of several axes: all but the last, counted from 1, so that alpha has the size
+        of the last axis. Default: an alpha for each element of a sample.
+    **kwargs
+        Of `Layer`: name, trainable, input_shape.
+
+    References
+    ----------
+    .. [1] He, Zhang, Ren, Sun 2015, arXiv:1502.01852
+    """
+
+    def __init__(
+        self,
+        alpha_initializer: str | initializers.Initializer = "zeros",
+        shared_axes: Sequence[int] | int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.alpha_initializer = initializer(alpha_initializer)
+        axes = [shared_axes] if isinstance(shared_axes, int) else shared_axes
+        self.shared_axes = None if axes is None else [int(axis) for axis in axes]
+        self.alpha: Variable | None = None
+
+    def make_variables(self, input_shape: Shape) -> None:
+        """One alpha for each element, or for each of the last axis."""
+        shape = input_shape
+        if self.shared_axes:
+            if sorted(self.shared_axes) != list(range(1, len(input_shape))):
+                raise ValueError(
+                    f"{self}: expected shared_axes to be all but the last of samples "
+                    f"{input_shape}, got {self.shared_axes}"
+                )
+            shape = (1,) * (len(input_shape) - 1) + input_shape[-1:]
+        self.alpha = self.add_weight(shape, self.alpha_initializer, "alpha")
+
+    def forward(self, program: Program, x: F32) -> F32:
+        """Record y; where alpha goes over several axes, on rows of whole samples."""
+        assert self.alpha is not None
+        assert self.input_shape is not None
+        source = x
+        if self.alpha.size != x.shape[1]:
+            source = program.tensor(math.prod(self.input_shape))
+            program.reshape(x, source)
+        y = program.like(source)
+        program.prelu_forward(source, self.alpha.storage, y)
+        program.keep(source)
+        program.saved[self] = x, source
+        if source is x:
+            return y
+        back = program.like(x)
+        program.reshape(y, back)
+        return back
+
+    def backward(self, program: Program, dy: F32, *, need_dx: bool = True) -> F32 | None:
+        """Record dalpha = sum dy min(x, 0) and dx = dy (1 or alpha)."""
+        assert self.alpha is not None
+        x, source = program.saved[self]
+        inner = dy
+        if source is not x:
+            inner = program.like(source)
+            program.reshape(dy, inner)
+        dalpha = self.gradient(program, self.alpha)
+        program.prelu_backward(
+            source, self.alpha.storage, inner, dalpha, inner if need_dx else None
+        )
+        if need_dx and inner is not dy:
+            program.reshape(inner, dy)
+        return dy
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal layer."""
+        return super().get_config() | {
+            "alpha_initializer": initializers.serialize(self.alpha_initializer),
+            "shared_axes": self.shared_axes,
+        }

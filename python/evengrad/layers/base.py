@@ -1,0 +1,209 @@
+"""What all layers share: names, variables, weights, and running on their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evengrad import _validation, initializers
+from evengrad._names import Versioned, unique_name
+from evengrad._program import Program
+from evengrad.variable import Variable
+
+if TYPE_CHECKING:
+    from evengrad._core import F32
+
+Shape = tuple[int, ...]
+
+
+def initializer(identifier: str | initializers.Initializer) -> initializers.Initializer:
+    """Return an initializer where None is none."""
+    found = initializers.get(identifier)
+    if found is None:
+        raise ValueError("initializer: expected a name or an Initializer, got None")
+    return found
+
+
+class Layer(Versioned):
+    """Base of the layers.
+
+    A layer says what it does by recording kernel calls: `forward` into a program that runs on a
+    batch, `backward` for the gradient. `build` makes its variables once its input's shape is known.
+
+    Parameters
+    ----------
+    name : str, optional
+        Default: the class name in snake case, numbered.
+    trainable : bool
+        Whether optimizers update its trainable variables.
+    input_shape : sequence of int, optional
+        Shape of one sample, for the first layer of a model.
+    input_dim : int, optional
+        The same for samples that are vectors.
+    dtype : str, optional
+        "float32", the only one there is.
+    """
+
+    variable_order: ClassVar[Sequence[str]] = ()
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        input_shape: Sequence[int] | None = None,
+        input_dim: int | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        who = type(self).__name__
+        _validation.check_dtype(who, dtype)
+        self.name = unique_name(who) if name is None else _validation.check_name(who, name)
+        self.trainable = trainable
+        self.built = False
+        self.input_shape: Shape | None = None
+        self.output_shape: Shape | None = None
+        self._variables: list[Variable] = []
+        if input_dim is not None:
+            if input_shape is not None:
+                raise ValueError(f"{self}: pass input_shape or input_dim, not both")
+            input_shape = (input_dim,)
+        self.declared_shape: Shape | None = None
+        if input_shape is not None:
+            self.declared_shape = _validation.check_shape(str(self), "input_shape", input_shape)
+
+    # -- shape and variables
+
+    def compute_output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Shape of one sample of the output, from that of the input, both without the batch."""
+        return tuple(input_shape)
+
+    def build(self, input_shape: Sequence[int]) -> None:
+        """Make the variables for samples of this shape; once."""
+        shape = _validation.check_shape(str(self), "input_shape", input_shape)
+        if self.built:
+            if shape != self.input_shape:
+                raise ValueError(f"{self}: built for samples {self.input_shape}, got {shape}")
+            return
+        output_shape = self.compute_output_shape(shape)
+        self.make_variables(shape)
+        self.input_shape, self.output_shape, self.built = shape, output_shape, True
+
+    def make_variables(self, input_shape: Shape) -> None:
+        """Call add_weight for each variable; for layers that have any."""
+
+    def add_weight(
+        self,
+        shape: Shape,
+        initializer: initializers.Initializer,
+        name: str,
+        *,
+        trainable: bool = True,
+        double: bool = False,
+    ) -> Variable:
+        """Make a variable of this layer."""
+        variable = Variable(
+            initializer(shape),
+            name=name,
+            path=f"{self.name}/{name}",
+            trainable=trainable,
+            double=double,
+        )
+        self._variables.append(variable)
+        return variable
+
+    @property
+    def variables(self) -> list[Variable]:
+        """All variables, in the order of get_weights."""
+        return list(self._variables)
+
+    weights = variables
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        """Those that optimizers update."""
+        return [v for v in self._variables if v.trainable] if self.trainable else []
+
+    trainable_weights = trainable_variables
+
+    @property
+    def non_trainable_variables(self) -> list[Variable]:
+        """The others."""
+        trainable = self.trainable_variables
+        return [v for v in self._variables if v not in trainable]
+
+    non_trainable_weights = non_trainable_variables
+
+    def count_params(self) -> int:
+        """Number of elements of all variables."""
+        return sum(v.size for v in self._variables)
+
+    def get_weights(self) -> list[NDArray[np.float32]]:
+        """Return a copy of each variable, in order."""
+        return [v.numpy() for v in self._variables]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Overwrite all variables; checked before the first is touched.
+
+        Raises
+        ------
+        ValueError
+            If number or shapes do not fit or a number is not finite.
+        """
+        _validation.check_weights(str(self), weights, self._variables)
+        for variable, value in zip(self._variables, weights, strict=True):
+            variable.assign(value)
+        self.weights_were_set()
+
+    def weights_were_set(self) -> None:
+        """Called after set_weights; for layers whose state is more than their weights."""
+
+    # -- recording
+
+    def forward(self, program: Program, x: F32) -> F32:
+        """Record the output for a batch x."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def backward(self, program: Program, dy: F32, *, need_dx: bool = True) -> F32 | None:
+        """Record the gradients of the variables and return that of the input, if needed."""
+        raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def gradient(self, program: Program, variable: Variable | None) -> F32 | None:
+        """Memory for a variable's gradient, None where none is wanted."""
+        if variable is None or not self.trainable:
+            return None
+        return program.gradient(variable)
+
+    # -- on its own
+
+    def __call__(self, inputs: ArrayLike, training: bool = False) -> NDArray[np.float32]:
+        """Run on a batch at once and return a new array."""
+        x = _validation.features(str(self), "inputs", inputs)
+        self.build(x.shape[1:])
+        assert self.output_shape is not None
+        program = Program(len(x), training=training)
+        source = program.tensor(x.shape[-1], math.prod(x.shape[1:-1]))
+        source[...] = x.reshape(source.shape)
+        y = self.forward(program, source)
+        program.commit()
+        if len(program):
+            program.run(len(x))
+        return np.array(y, order="C").reshape(len(x), *self.output_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal layer."""
+        return {"name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """Make a layer from get_config."""
+        return cls(**config)
+
+    def __str__(self) -> str:
+        return f'{type(self).__name__} "{self.name}"' if hasattr(self, "name") else "Layer"
+
+    def __repr__(self) -> str:
+        return f"<{self}, built={self.built}>"

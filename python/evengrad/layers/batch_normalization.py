@@ -1,0 +1,166 @@
+"""Batch normalization."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evengrad import _validation, initializers
+from evengrad._program import Program
+from evengrad.layers.base import Layer, Shape, initializer
+from evengrad.variable import Variable
+
+if TYPE_CHECKING:
+    from evengrad._core import F32
+
+_WARM = 1 << 40  # a count of batches at which debiasing has long ended
+
+
+class BatchNormalization(Layer):
+    """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, feature by feature.
+
+    In training, mean and (biased) variance are the batch's, and the moving ones follow:
+    moving += w (batch - moving). In inference, and where `trainable` is False, they are the
+    moving ones.
+
+    Parameters
+    ----------
+    axis : int
+        -1, the last, the only one there is.
+    momentum : float in [0, 1]
+        Weight of the old moving value, default 0.99.
+    epsilon : float, above 0
+        Added to the variance, default 1e-3.
+    center, scale : bool
+        Whether there is a beta, a gamma.
+    beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer
+        Defaults "zeros", "ones", "zeros", "ones".
+    debias : bool
+        With True, the default, the t-th batch weighs w = (1 - m) / (1 - m^t): the moving values
+        are right from the first batch on. With False w = 1 - m, as in Keras, which lags for some
+        hundred steps. `set_weights` makes the given values count as old: w = 1 - m from there.
+    **kwargs
+        Of `Layer`: name, trainable, input_shape.
+
+    Notes
+    -----
+    Variables, all of the size of the last axis: gamma, beta (trainable), moving_mean,
+    moving_variance. As the first layer it normalizes raw inputs; before or after an activation it
+    keeps the scale of the signal, and the bias of the Dense before it can be left out.
+
+    References
+    ----------
+    .. [1] Ioffe, Szegedy 2015, arXiv:1502.03167
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> y = layers.BatchNormalization()([[1.0], [3.0]], training=True)
+    >>> y.round(3)
+    array([[-1.],
+           [ 1.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: str | initializers.Initializer = "zeros",
+        gamma_initializer: str | initializers.Initializer = "ones",
+        moving_mean_initializer: str | initializers.Initializer = "zeros",
+        moving_variance_initializer: str | initializers.Initializer = "ones",
+        debias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        who = str(self)
+        self.axis = axis
+        self.momentum = _validation.check_number(who, "momentum", momentum, 0.0, 1.0)
+        self.epsilon = _validation.check_number(who, "epsilon", epsilon, 0.0, open_low=True)
+        self.center = center
+        self.scale = scale
+        self.beta_initializer = initializer(beta_initializer)
+        self.gamma_initializer = initializer(gamma_initializer)
+        self.moving_mean_initializer = initializer(moving_mean_initializer)
+        self.moving_variance_initializer = initializer(moving_variance_initializer)
+        self.debias = debias
+        self.gamma: Variable | None = None
+        self.beta: Variable | None = None
+        self.moving_mean: Variable | None = None
+        self.moving_variance: Variable | None = None
+        self._batches = np.zeros(1, np.int64)
+
+    def make_variables(self, input_shape: Shape) -> None:
+        """Gamma, beta and the moving statistics."""
+        if self.axis not in (-1, len(input_shape)):
+            raise ValueError(
+                f"{self}: expected axis -1, the last of samples {input_shape}, got {self.axis}"
+            )
+        shape = input_shape[-1:]
+        if self.scale:
+            self.gamma = self.add_weight(shape, self.gamma_initializer, "gamma")
+        if self.center:
+            self.beta = self.add_weight(shape, self.beta_initializer, "beta")
+        self.moving_mean = self.add_weight(
+            shape, self.moving_mean_initializer, "moving_mean", trainable=False, double=True
+        )
+        self.moving_variance = self.add_weight(
+            shape, self.moving_variance_initializer, "moving_variance", trainable=False, double=True
+        )
+
+    def weights_were_set(self) -> None:
+        """Let the given moving statistics count as old."""
+        self._batches[0] = _WARM
+
+    def forward(self, program: Program, x: F32) -> F32:
+        """Record the normalization, in training also the update of the moving statistics."""
+        assert self.moving_mean is not None
+        assert self.moving_variance is not None
+        gamma = None if self.gamma is None else self.gamma.storage
+        beta = None if self.beta is None else self.beta.storage
+        moving = self.moving_mean.storage, self.moving_variance.storage
+        if not (program.training and self.trainable):
+            y = program.over(x)
+            program.batch_norm_inference(x, gamma, beta, *moving, y, self.epsilon)
+            program.saved[self] = None
+            return y
+        y = program.like(x)
+        batch = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+        program.saved[self] = program.batch_norm_forward(x, gamma, beta, y, *batch, self.epsilon)
+        program.keep(x)
+        program.commits.append(
+            lambda: program.batch_norm_moving(
+                *batch, *moving, self._batches, self.momentum, self.debias
+            )
+        )
+        return y
+
+    def backward(self, program: Program, dy: F32, *, need_dx: bool = True) -> F32 | None:
+        """Record dgamma = sum dy xhat, dbeta = sum dy and dx."""
+        assert self.moving_variance is not None
+        handle = program.saved[self]
+        gamma = None if self.gamma is None else self.gamma.storage
+        if handle is None:
+            if need_dx:
+                variance = self.moving_variance.storage
+                program.batch_norm_frozen_backward(gamma, variance, dy, dy, self.epsilon)
+            return dy
+        dgamma = self.gradient(program, self.gamma)
+        dbeta = self.gradient(program, self.beta)
+        program.batch_norm_backward(handle, gamma, dy, dgamma, dbeta, dy if need_dx else None)
+        return dy
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal layer."""
+        own = ("axis", "momentum", "epsilon", "center", "scale", "debias")
+        parts = ("beta", "gamma", "moving_mean", "moving_variance")
+        names = [f"{part}_initializer" for part in parts]
+        return (
+            super().get_config()
+            | {name: getattr(self, name) for name in own}
+            | {name: initializers.serialize(getattr(self, name)) for name in names}
+        )

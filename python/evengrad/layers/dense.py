@@ -1,0 +1,106 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evengrad import _validation, activations, initializers
+from evengrad._program import Program
+from evengrad.layers.base import Layer, Shape, initializer
+from evengrad.variable import Variable
+
+if TYPE_CHECKING:
+    from evengrad._core import F32
+
+
+class Dense(Layer):
+    """y = activation(x kernel + bias) on the last axis.
+
+    Parameters
+    ----------
+    units : int, at least 1
+        Size of the output's last axis.
+    activation : str or function of evengrad.activations, optional
+        Default: linear.
+    use_bias : bool
+        Leave it out before a batch normalization, which subtracts it anyway.
+    kernel_initializer : str or Initializer
+        Default "glorot_uniform"; "he_normal" suits ReLU and its kin, "lecun_normal" SELU.
+    bias_initializer : str or Initializer
+        Default "zeros".
+    **kwargs
+        Of `Layer`: name, trainable, input_shape.
+
+    Notes
+    -----
+    Variables: kernel (n_in, units), bias (units,). Input (..., n_in), output (..., units).
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> layers.Dense(3, kernel_initializer="ones")([[1.0, 2.0]])
+    array([[3., 3., 3.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Callable[..., Any] | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | initializers.Initializer = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = _validation.check_count(str(self), "units", units)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializer(kernel_initializer)
+        self.bias_initializer = initializer(bias_initializer)
+        self.kernel: Variable | None = None
+        self.bias: Variable | None = None
+
+    def compute_output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """(..., n_in) -> (..., units)."""
+        return (*input_shape[:-1], self.units)
+
+    def make_variables(self, input_shape: Shape) -> None:
+        """Kernel and bias."""
+        self.kernel = self.add_weight(
+            (input_shape[-1], self.units), self.kernel_initializer, "kernel"
+        )
+        if self.use_bias:
+            self.bias = self.add_weight((self.units,), self.bias_initializer, "bias")
+
+    def forward(self, program: Program, x: F32) -> F32:
+        """Record x kernel + bias, then the activation over it."""
+        assert self.kernel is not None
+        y = program.tensor(self.units, len(x) // program.capacity)
+        bias = None if self.bias is None else self.bias.storage
+        program.dense_forward(x, self.kernel.storage, bias, y)
+        if program.training:
+            program.keep(x)
+            program.saved[self] = x
+        return self.activation.record(program, y, self)
+
+    def backward(self, program: Program, dy: F32, *, need_dx: bool = True) -> F32 | None:
+        """Record dkernel = x' dy, dbias = column sums of dy, dx = dy kernel'."""
+        assert self.kernel is not None
+        dy = self.activation.record_backward(program, dy, self)
+        x = program.saved[self]
+        dx = program.like(x) if need_dx else None
+        dkernel = self.gradient(program, self.kernel)
+        dbias = self.gradient(program, self.bias)
+        program.dense_backward(x, self.kernel.storage, dy, dkernel, dbias, dx)
+        return dx
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal layer."""
+        return super().get_config() | {
+            "units": self.units,
+            "activation": self.activation.name,
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+        }

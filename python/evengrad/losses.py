@@ -1,0 +1,174 @@
+"""Losses, with Keras' names. The mean over samples of weight times loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from evengrad import _validation
+from evengrad._names import snake_case
+from evengrad._program import Program
+
+
+class Loss:
+    """Base of the losses; called on arrays, or given to `compile`.
+
+    Parameters
+    ----------
+    name : str, optional
+        Default: the class name in snake case.
+    """
+
+    sparse: ClassVar[bool] = False  # y_true: class numbers
+
+    def __init__(self, *, name: str | None = None) -> None:
+        self.name = name or snake_case(type(self).__name__)
+
+    def kernel(self, last_activation: str) -> tuple[str, bool]:
+        """Name of the kernel, and whether it computes the model's last activation itself."""
+        raise NotImplementedError(f"{type(self).__name__}.kernel")
+
+    def convert(self, who: str, y: ArrayLike, n: int, shape: tuple[int, ...]) -> Any:
+        """Return y_true as the kernel reads it."""
+        if not self.sparse:
+            return _validation.targets(who, "y", y, n, shape)
+        if len(shape) != 1:
+            raise ValueError(f"{who}: {self.name} expects one row of outputs a sample, got {shape}")
+        return _validation.labels(who, "y", y, n, shape[0])
+
+    def __call__(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> np.float32:
+        """Return the loss of predictions (n, ...) against the truth."""
+        x = _validation.features(self.name, "y_pred", y_pred)
+        truth = self.convert(self.name, y_true, len(x), x.shape[1:])
+        rows = x.reshape(-1, x.shape[-1])
+        program = Program(len(rows), training=False)
+        batch = program.tensor(rows.shape[1])
+        batch[...] = rows
+        target = None if self.sparse else program.like(batch)
+        if target is not None:
+            target[...] = truth.reshape(rows.shape)
+        weight = None
+        if sample_weight is not None:
+            weight = _validation.sample_weights(self.name, sample_weight, len(x))
+            weight = np.repeat(weight, len(rows) // len(x))
+        total = np.zeros(1)
+        labels = truth if self.sparse else None
+        program.loss(self.kernel("")[0], batch, labels, target, weight, None, total)
+        program.run(len(rows))
+        return np.float32(total[0] / len(rows))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal loss."""
+        return {"name": self.name}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+class _CrossEntropy(Loss):
+    """A loss of probabilities that knows a better way from logits."""
+
+    activation: ClassVar[str]
+    from_logits_kernel: ClassVar[str]
+    from_probabilities_kernel: ClassVar[str]
+
+    def __init__(self, from_logits: bool = False, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.from_logits = from_logits
+
+    def kernel(self, last_activation: str) -> tuple[str, bool]:
+        """The logits' kernel wherever logits can be had: its gradient never vanishes."""
+        fused = last_activation == self.activation and not self.from_logits
+        if fused or self.from_logits:
+            return self.from_logits_kernel, fused
+        return self.from_probabilities_kernel, False
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal loss."""
+        return super().get_config() | {"from_logits": self.from_logits}
+
+
+class CategoricalCrossentropy(_CrossEntropy):
+    """-sum y log p for one-hot (or soft) y.
+
+    Parameters
+    ----------
+    from_logits : bool
+        Whether predictions are logits, p = softmax. With False they are probabilities, divided by
+        their sum and held inside [1e-7, 1 - 1e-7]; a model that ends with softmax is computed
+        from its logits all the same, so that its gradient is p - y however wrong it is.
+    name : str, optional
+        Default "categorical_crossentropy".
+    """
+
+    activation = "softmax"
+    from_logits_kernel = "softmax_cross_entropy"
+    from_probabilities_kernel = "categorical_cross_entropy"
+
+
+class SparseCategoricalCrossentropy(CategoricalCrossentropy):
+    """-log p[y] for class numbers y, else as `CategoricalCrossentropy`.
+
+    Examples
+    --------
+    >>> from evengrad import losses
+    >>> float(losses.SparseCategoricalCrossentropy()([1], [[0.5, 0.5]]))  # ln 2
+    0.6931471824645996
+    """
+
+    sparse = True
+
+
+class BinaryCrossentropy(_CrossEntropy):
+    """-y log p - (1 - y) log(1 - p), the mean over outputs, for y from 0 to 1.
+
+    Parameters
+    ----------
+    from_logits : bool
+        Whether predictions are logits, p = sigmoid. With False they are held inside
+        [1e-7, 1 - 1e-7]; a model that ends with sigmoid is computed from its logits all the same.
+    name : str, optional
+        Default "binary_crossentropy".
+    """
+
+    activation = "sigmoid"
+    from_logits_kernel = "sigmoid_cross_entropy"
+    from_probabilities_kernel = "binary_cross_entropy"
+
+
+class MeanSquaredError(Loss):
+    """(prediction - y)^2, the mean over outputs."""
+
+    def kernel(self, last_activation: str) -> tuple[str, bool]:
+        """One kernel."""
+        return "mean_squared_error", False
+
+
+_CLASSES: dict[str, Callable[[], Loss]] = {
+    "categorical_crossentropy": CategoricalCrossentropy,
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+    "binary_crossentropy": BinaryCrossentropy,
+    "mean_squared_error": MeanSquaredError,
+    "mse": MeanSquaredError,
+}
+
+
+def get(identifier: str | Loss) -> Loss:
+    """Return a loss given by name, in snake or camel case, or as itself.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name; the message lists them.
+    """
+    if isinstance(identifier, Loss):
+        return identifier
+    name = snake_case(identifier) if isinstance(identifier, str) else ""
+    if name in _CLASSES:
+        return _CLASSES[name]()
+    raise ValueError(f"loss: expected one of {', '.join(_CLASSES)}, got {identifier!r}")

@@ -1,0 +1,179 @@
+"""The training loop: epochs, chunks of steps, validation, callbacks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evengrad import _random
+from evengrad._recording import Recording
+from evengrad.callbacks import CallbackList
+from evengrad.errors import NonFiniteError
+
+if TYPE_CHECKING:
+    from evengrad.models import Sequential
+
+_CHUNK_SECONDS = 0.05  # how long a replay may keep signals and callbacks waiting
+_MOST_SKIPPED = 10
+
+
+class Data(NamedTuple):
+    """Checked arrays: samples, labels or targets, weights."""
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int32] | NDArray[np.float32]
+    weight: NDArray[np.float32] | None = None
+
+    def rows(self, part: slice) -> Data:
+        """Return some of the rows, as views."""
+        weight = None if self.weight is None else self.weight[part]
+        return Data(self.x[part], self.y[part], weight)
+
+
+class Epoch:
+    """One pass over the data: replays chunks of steps and keeps the means so far."""
+
+    def __init__(self, model: Sequential, recording: Recording, data: Data, number: int) -> None:
+        self.model, self.recording, self.data, self.number = model, recording, data, number
+        self.order: NDArray[np.int64] | None = None
+        self.done = 0  # steps
+        self.rows = 0  # samples in completed steps
+        for total in recording.totals:
+            total[0] = 0.0
+
+    def logs(self) -> dict[str, float]:
+        """Return the means of loss and metrics."""
+        scale = max(1, self.rows * self.model.rows_per_sample)
+        names = ("loss", *(metric.name for metric in self.model.compiled_metrics))
+        totals = self.recording.totals
+        return {n: float(t[0]) / scale for n, t in zip(names, totals, strict=True)}
+
+    def train(self, steps: int) -> None:
+        """Replay the next steps, fewer where one fails and is to be skipped."""
+        optimizer = self.model.optimizer
+        program = self.recording.program
+        completed = program.run_batches(
+            *self.data,
+            self.order,
+            first=self.done * program.capacity,
+            steps=steps,
+            learning_rates=optimizer.rates(optimizer.iterations, steps),
+            iteration=optimizer.iterations + 1,
+            clip=optimizer.clip[1],
+            seed=self.model.seed,
+        )
+        optimizer.iterations += completed
+        self._count(completed)
+        if completed:
+            self.model.skipped_in_a_row = 0
+        if completed < steps:
+            self._failed()
+
+    def _count(self, completed: int) -> None:
+        capacity = self.recording.program.capacity
+        end = len(self.data.x) if self.order is None else len(self.order)
+        last = min((self.done + completed) * capacity, end)
+        self.rows += last - self.done * capacity
+        self.done += completed
+
+    def _failed(self) -> None:
+        failure = self.recording.program.failure
+        assert failure is not None
+        kind, where = failure
+        if kind in ("label", "index"):
+            raise ValueError(f"fit: the data changed during training, {kind} {where} is not legal")
+        tensor = self.recording.variables[where].path if kind == "gradient" else "loss"
+        what = "the loss" if kind == "loss" else f"the gradient of {tensor}"
+        model = self.model
+        model.skipped_in_a_row += 1
+        model.skipped_steps += 1
+        if model.on_nonfinite == "skip" and model.skipped_in_a_row < _MOST_SKIPPED:
+            self.done += 1
+            return
+        raise NonFiniteError(
+            f"epoch {self.number + 1}, step {self.done + 1}: {what} is not finite. The step was "
+            "left out; the model is as before it. Lower the learning rate, clip gradients "
+            "(clipnorm=1.0), scale the inputs or initialize with the variance of the activation.",
+            epoch=self.number,
+            step=self.done,
+            tensor=tensor,
+        )
+
+
+def fit(
+    model: Sequential,
+    data: Data,
+    *,
+    recording: Recording,
+    epochs: range,
+    steps: int | None,
+    shuffle: bool,
+    callbacks: CallbackList,
+    validate: Callable[[], dict[str, float]] | None,
+    validation_freq: int,
+) -> None:
+    """Train over the epochs; `steps` limits those of each."""
+    model.stop_training = False
+    callbacks.call("on_train_begin")
+    try:
+        for number in epochs:
+            callbacks.call("on_epoch_begin", number)
+            epoch = Epoch(model, recording, data, number)
+            if shuffle:
+                epoch.order = _random.generator().permutation(len(data.x))
+            _run_epoch(epoch, steps_per_epoch(data, recording, steps), callbacks)
+            logs = epoch.logs()
+            if validate is not None and (number + 1) % validation_freq == 0:
+                logs |= {f"val_{name}": value for name, value in validate().items()}
+            callbacks.call("on_epoch_end", number, logs)
+            if model.stop_training:
+                break
+    finally:
+        callbacks.call("on_train_end")
+
+
+def steps_per_epoch(data: Data, recording: Recording, limit: int | None = None) -> int:
+    """Batches that one pass over the data makes, the partial last one included."""
+    steps = math.ceil(len(data.x) / recording.program.capacity)
+    return steps if limit is None else min(steps, limit)
+
+
+def _run_epoch(epoch: Epoch, steps: int, callbacks: CallbackList) -> None:
+    single = callbacks.each_batch
+    chunk = 1
+    while epoch.done < steps and not epoch.model.stop_training:
+        count = min(chunk, steps - epoch.done)
+        if single:
+            callbacks.call("on_train_batch_begin", epoch.done)
+        begin, done = time.perf_counter(), epoch.done
+        epoch.train(count)
+        each = (time.perf_counter() - begin) / (epoch.done - done)
+        if single:
+            callbacks.call("on_train_batch_end", epoch.done - 1, epoch.logs())
+        else:
+            chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(each, 1e-9))))
+        callbacks.call("on_progress", epoch.done, epoch.logs())
+
+
+def evaluate(
+    model: Sequential, recording: Recording, data: Data, steps: int | None = None
+) -> dict[str, float]:
+    """Loss and metrics over the data in inference mode."""
+    epoch = Epoch(model, recording, data, 0)
+    total = steps_per_epoch(data, recording, steps)
+    for first, count in chunks(total):
+        recording.program.run_batches(
+            *data, first=first * recording.program.capacity, steps=count
+        )
+    epoch.rows = min(total * recording.program.capacity, len(data.x))
+    return epoch.logs()
+
+
+def chunks(steps: int, size: int = 64) -> Sequence[tuple[int, int]]:
+    """(first, count) of pieces of a pass, between which signals are heard."""
+    return [(first, min(size, steps - first)) for first in range(0, steps, size)]

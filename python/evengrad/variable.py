@@ -1,0 +1,117 @@
+"""Variables: the numbers a layer owns, in memory that the kernels read where it lies."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evengrad._arena import tensor, vector
+
+
+class Variable:
+    """An array of a layer, trainable or not.
+
+    Parameters
+    ----------
+    initial : array_like
+        First value; its shape is the variable's for good.
+    name : str
+        Short name, as "kernel".
+    path : str
+        Name with the layer's, as "dense/kernel".
+    trainable : bool
+        Whether optimizers update it.
+    double : bool
+        Keep it in float64. Reading gives float32 all the same; moving statistics of batch
+        normalization use this, for small updates of large means.
+
+    Examples
+    --------
+    >>> from evengrad import Variable
+    >>> v = Variable([[1.0, 2.0]], name="kernel")
+    >>> v.value[...] = 3.0
+    >>> v.numpy()
+    array([[3., 3.]], dtype=float32)
+    """
+
+    dtype = "float32"
+
+    def __init__(
+        self,
+        initial: ArrayLike,
+        *,
+        name: str = "variable",
+        path: str | None = None,
+        trainable: bool = True,
+        double: bool = False,
+    ) -> None:
+        array = np.asarray(initial)
+        self.name = name
+        self.path = path or name
+        self.trainable = trainable
+        self.shape: tuple[int, ...] = array.shape
+        self.storage: NDArray[Any]
+        if double:
+            self.storage = np.zeros(array.size)
+        elif array.ndim == 2:
+            self.storage = tensor(*array.shape)
+        else:
+            self.storage = vector(array.size)
+        self.assign(array)
+
+    @property
+    def value(self) -> NDArray[Any]:
+        """The live array, writeable and maybe strided: writing takes effect at the next step."""
+        return self.storage if self.storage.ndim == 2 else self.storage.reshape(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def numpy(self) -> NDArray[np.float32]:
+        """Return a contiguous float32 copy."""
+        return np.array(self.value, dtype=np.float32, order="C")
+
+    def assign(self, value: ArrayLike) -> None:
+        """Overwrite with an array of the same shape.
+
+        Raises
+        ------
+        ValueError
+            If the shape differs or a number is not finite in float32.
+        """
+        array = np.asarray(value)
+        if array.shape != self.shape:
+            raise ValueError(
+                f"Variable {self.path!r}: expected shape {self.shape}, got {array.shape}"
+            )
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"Variable {self.path!r}: expected numbers, got dtype {array.dtype}")
+        with np.errstate(over="ignore"):
+            converted = array.astype(self.storage.dtype)
+            finite = np.isfinite(converted.astype(np.float32, copy=False)).all()
+        if not finite:
+            raise ValueError(f"Variable {self.path!r}: expected finite float32 numbers")
+        self.value[...] = converted
+
+    def __array__(
+        self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError(f"Variable {self.path!r}: use .value for the memory itself")
+        return self.numpy().astype(dtype or np.float32, copy=False)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.value.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # kDLCPU
+
+    def __repr__(self) -> str:
+        return f"<Variable path={self.path}, shape={self.shape}, trainable={self.trainable}>"

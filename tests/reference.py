@@ -1,0 +1,455 @@
+"""Formulas of the kernels in float64: naive, obviously right, written apart from what they test.
+
+Inputs may be of any float dtype; all is computed and returned in float64. Gradients carry the
+names of what they are gradients of, with a d in front. `labels` are integers, `target` is dense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+F64 = NDArray[np.float64]
+
+
+def f64(x: ArrayLike) -> F64:
+    return np.asarray(x, dtype=np.float64)
+
+
+# Dense
+
+
+def dense_forward(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> F64:
+    y = f64(x) @ f64(kernel)
+    return y if bias is None else y + f64(bias)
+
+
+def dense_backward(x: ArrayLike, kernel: ArrayLike, dy: ArrayLike) -> tuple[F64, F64, F64]:
+    """dx, dkernel, dbias."""
+    return f64(dy) @ f64(kernel).T, f64(x).T @ f64(dy), f64(dy).sum(axis=0)
+
+
+# Batch normalization (Ioffe, Szegedy 2015, arXiv:1502.03167)
+
+
+def batch_norm_statistics(x: ArrayLike) -> tuple[F64, F64]:
+    """Mean and biased variance of each column, in two passes."""
+    x = f64(x)
+    mean = x.mean(axis=0)
+    return mean, ((x - mean) ** 2).mean(axis=0)
+
+
+def batch_norm_inference(
+    x: ArrayLike,
+    gamma: ArrayLike | None,
+    beta: ArrayLike | None,
+    statistics: tuple[ArrayLike, ArrayLike],
+    epsilon: float,
+) -> F64:
+    """Normalize with (mean, variance)."""
+    mean, variance = statistics
+    y = (f64(x) - f64(mean)) / np.sqrt(f64(variance) + epsilon)
+    if gamma is not None:
+        y = y * f64(gamma)
+    return y if beta is None else y + f64(beta)
+
+
+def batch_norm_forward(
+    x: ArrayLike, gamma: ArrayLike | None, beta: ArrayLike | None, epsilon: float
+) -> tuple[F64, F64, F64]:
+    """y, mean, variance."""
+    mean, variance = batch_norm_statistics(x)
+    return batch_norm_inference(x, gamma, beta, (mean, variance), epsilon), mean, variance
+
+
+def batch_norm_backward(
+    x: ArrayLike, gamma: ArrayLike | None, dy: ArrayLike, epsilon: float
+) -> tuple[F64, F64, F64]:
+    """dx, dgamma, dbeta: the paper's chain of derivatives, step by step."""
+    x, dy = f64(x), f64(dy)
+    rows = len(x)
+    mean, variance = batch_norm_statistics(x)
+    inverse = 1.0 / np.sqrt(variance + epsilon)
+    xhat = (x - mean) * inverse
+    dxhat = dy if gamma is None else dy * f64(gamma)
+    dvariance = (dxhat * (x - mean)).sum(axis=0) * -0.5 * inverse**3
+    dmean = -(dxhat * inverse).sum(axis=0)
+    dx = dxhat * inverse + dvariance * 2.0 * (x - mean) / rows + dmean / rows
+    return dx, (dy * xhat).sum(axis=0), dy.sum(axis=0)
+
+
+def batch_norm_moving(
+    moving: ArrayLike, batches: Sequence[ArrayLike], momentum: float, debias: bool
+) -> F64:
+    """A moving statistic after some batches.
+
+    Debiased it is the mean of the batches with weights momentum^age, whatever it started from.
+    """
+    value = f64(moving)
+    if not debias:
+        for batch in batches:
+            value = momentum * value + (1.0 - momentum) * f64(batch)
+        return value
+    weights = [momentum ** (len(batches) - 1 - i) for i in range(len(batches))]
+    total = np.zeros_like(value)
+    for weight, batch in zip(weights, batches, strict=True):
+        total = total + weight * f64(batch)
+    return total / sum(weights)
+
+
+# Activations
+
+
+class Activation(NamedTuple):
+    value: Callable[..., F64]
+    slope: Callable[..., F64]
+    defaults: dict[str, float]
+    kinks: Callable[..., tuple[float, ...]] = lambda **parameters: ()
+
+
+def _sigmoid(x: F64) -> F64:
+    small = np.exp(-np.abs(x))
+    return np.where(x < 0.0, small, 1.0) / (1.0 + small)
+
+
+def _softplus(x: F64) -> F64:
+    return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def _relu_general(x: F64, max_value: float, negative_slope: float, threshold: float) -> F64:
+    below = negative_slope * (x - threshold)
+    return np.where(x < threshold, below, np.minimum(x, max_value))
+
+
+def _relu_general_slope(x: F64, max_value: float, negative_slope: float, threshold: float) -> F64:
+    return np.where(x < threshold, negative_slope, np.where(x < max_value, 1.0, 0.0))
+
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
+
+
+def _elu(x: F64, alpha: float) -> F64:
+    return np.where(x > 0.0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+
+
+def _elu_slope(x: F64, alpha: float) -> F64:
+    return np.where(x > 0.0, 1.0, alpha * np.exp(np.minimum(x, 0.0)))
+
+
+ACTIVATIONS = {
+    "linear": Activation(lambda x: x, np.ones_like, {}),
+    "relu": Activation(
+        lambda x: np.maximum(x, 0.0), lambda x: np.where(x > 0.0, 1.0, 0.0), {}, lambda: (0.0,)
+    ),
+    "relu6": Activation(
+        lambda x: np.clip(x, 0.0, 6.0),
+        lambda x: np.where((x > 0.0) & (x < 6.0), 1.0, 0.0),
+        {},
+        lambda: (0.0, 6.0),
+    ),
+    "relu_general": Activation(
+        _relu_general,
+        _relu_general_slope,
+        {"max_value": np.inf, "negative_slope": 0.0, "threshold": 0.0},
+        lambda max_value, negative_slope, threshold: (max_value, threshold),
+    ),
+    "leaky_relu": Activation(
+        lambda x, negative_slope: np.where(x < 0.0, negative_slope * x, x),
+        lambda x, negative_slope: np.where(x < 0.0, negative_slope, 1.0),
+        {"negative_slope": 0.2},
+        lambda negative_slope: (0.0,),
+    ),
+    "elu": Activation(_elu, _elu_slope, {"alpha": 1.0}, lambda alpha: (0.0,)),
+    "selu": Activation(
+        lambda x: SELU_SCALE * _elu(x, SELU_ALPHA),
+        lambda x: SELU_SCALE * _elu_slope(x, SELU_ALPHA),
+        {},
+        lambda: (0.0,),
+    ),
+    "softplus": Activation(_softplus, _sigmoid, {}),
+    "softsign": Activation(
+        lambda x: x / (1.0 + np.abs(x)), lambda x: 1.0 / (1.0 + np.abs(x)) ** 2, {}
+    ),
+    "silu": Activation(
+        lambda x: x * _sigmoid(x),
+        lambda x: _sigmoid(x) * (1.0 + x * _sigmoid(-x)),
+        {},
+    ),
+    "tanh": Activation(np.tanh, lambda x: 1.0 / np.cosh(np.clip(x, -700.0, 700.0)) ** 2, {}),
+    "sigmoid": Activation(_sigmoid, lambda x: _sigmoid(x) * _sigmoid(-x), {}),
+    "hard_sigmoid": Activation(
+        lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0,
+        lambda x: np.where(np.abs(x) < 3.0, 1.0 / 6.0, 0.0),
+        {},
+        lambda: (-3.0, 3.0),
+    ),
+    "exponential": Activation(np.exp, np.exp, {}),
+}
+
+
+def activation_forward(name: str, x: ArrayLike, **parameters: float) -> F64:
+    entry = ACTIVATIONS[name]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return entry.value(f64(x), **(entry.defaults | parameters))
+
+
+def activation_slope(name: str, x: ArrayLike, **parameters: float) -> F64:
+    entry = ACTIVATIONS[name]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return entry.slope(f64(x), **(entry.defaults | parameters))
+
+
+def activation_kinks(name: str, **parameters: float) -> tuple[float, ...]:
+    """Where the slope jumps, or its own slope does."""
+    entry = ACTIVATIONS[name]
+    return entry.kinks(**(entry.defaults | parameters))
+
+
+# PReLU (He et al. 2015, arXiv:1502.01852)
+
+
+def prelu_forward(x: ArrayLike, alpha: ArrayLike) -> F64:
+    return np.maximum(f64(x), 0.0) + f64(alpha) * np.minimum(f64(x), 0.0)
+
+
+def prelu_backward(x: ArrayLike, alpha: ArrayLike, dy: ArrayLike) -> tuple[F64, F64]:
+    """dx, dalpha."""
+    x, dy = f64(x), f64(dy)
+    return dy * np.where(x > 0.0, 1.0, f64(alpha)), (dy * np.minimum(x, 0.0)).sum(axis=0)
+
+
+# Softmax
+
+
+def softmax_forward(x: ArrayLike) -> F64:
+    e = np.exp(f64(x) - f64(x).max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def softmax_backward(y: ArrayLike, dy: ArrayLike) -> F64:
+    """dx: row by row, the Jacobian diag(y) - y y' times dy."""
+    y, dy = f64(y), f64(dy)
+    return np.stack([(np.diag(p) - np.outer(p, p)) @ d for p, d in zip(y, dy, strict=True)])
+
+
+# Losses. Each returns one loss a row and the gradient of the mean over rows of weight * loss.
+
+EPSILON = 1e-7  # Keras holds probabilities inside [EPSILON, 1 - EPSILON]
+
+
+def one_hot(labels: ArrayLike, columns: int) -> F64:
+    return f64(np.asarray(labels)[:, None] == np.arange(columns))
+
+
+def _mean_gradient(gradient: F64, weight: ArrayLike | None) -> F64:
+    rows = len(gradient)
+    weights = np.ones(rows) if weight is None else f64(weight)
+    return gradient * weights[:, None] / rows
+
+
+def softmax_cross_entropy(
+    x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None
+) -> tuple[F64, F64]:
+    """-sum t log softmax(x), and its gradient with respect to the logits x."""
+    x, target = f64(x), f64(target)
+    shifted = x - x.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    gradient = np.exp(log_p) * target.sum(axis=1, keepdims=True) - target
+    return -(target * log_p).sum(axis=1), _mean_gradient(gradient, weight)
+
+
+def sigmoid_cross_entropy(
+    x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None
+) -> tuple[F64, F64]:
+    """Mean over columns of -t log p - (1 - t) log(1 - p), p = sigmoid(x); gradient for x."""
+    x, target = f64(x), f64(target)
+    loss = target * _softplus(-x) + (1.0 - target) * _softplus(x)
+    gradient = (_sigmoid(x) - target) / x.shape[1]
+    return loss.mean(axis=1), _mean_gradient(gradient, weight)
+
+
+def categorical_cross_entropy(
+    x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None
+) -> tuple[F64, F64]:
+    """-sum t log p, p = x / sum x held inside [e, 1 - e]; gradient 0 through what is held."""
+    x, target = f64(x), f64(target)
+    total = x.sum(axis=1, keepdims=True)
+    p = x / total
+    inside = (p >= EPSILON) & (p <= 1.0 - EPSILON)
+    loss = -(target * np.log(np.clip(p, EPSILON, 1.0 - EPSILON))).sum(axis=1)
+    dp = np.where(inside, -target / np.where(inside, p, 1.0), 0.0)
+    gradient = (dp - (dp * p).sum(axis=1, keepdims=True)) / total
+    return loss, _mean_gradient(gradient, weight)
+
+
+def binary_cross_entropy(
+    x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None
+) -> tuple[F64, F64]:
+    """Mean over columns of -t log p - (1 - t) log(1 - p), p = x held inside [e, 1 - e]."""
+    x, target = f64(x), f64(target)
+    p = np.clip(x, EPSILON, 1.0 - EPSILON)
+    loss = -(target * np.log(p) + (1.0 - target) * np.log(1.0 - p))
+    inside = (x >= EPSILON) & (x <= 1.0 - EPSILON)
+    gradient = np.where(inside, (1.0 - target) / (1.0 - p) - target / p, 0.0) / x.shape[1]
+    return loss.mean(axis=1), _mean_gradient(gradient, weight)
+
+
+def mean_squared_error(
+    x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None
+) -> tuple[F64, F64]:
+    x, target = f64(x), f64(target)
+    loss = ((x - target) ** 2).mean(axis=1)
+    return loss, _mean_gradient(2.0 * (x - target) / x.shape[1], weight)
+
+
+LOSSES = {
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "sigmoid_cross_entropy": sigmoid_cross_entropy,
+    "categorical_cross_entropy": categorical_cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+    "mean_squared_error": mean_squared_error,
+}
+
+
+def loss(
+    kind: str, x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None
+) -> tuple[float, F64, F64]:
+    """Sum over rows of weight * loss, the gradient of their mean, and the losses of the rows."""
+    losses, gradient = LOSSES[kind](x, target, weight)
+    weights: Any = 1.0 if weight is None else f64(weight)
+    return float((weights * losses).sum()), gradient, losses
+
+
+# Metrics: one value a row.
+
+
+def _categorical_accuracy(x: F64, target: F64) -> F64:
+    return f64(x.argmax(axis=1) == target.argmax(axis=1))
+
+
+METRICS: dict[str, Callable[[F64, F64], F64]] = {
+    "sparse_accuracy": _categorical_accuracy,
+    "categorical_accuracy": _categorical_accuracy,
+    "binary_accuracy": lambda x, target: f64((x > 0.5) == (target == 1.0)).mean(axis=1),
+    "squared_error": lambda x, target: ((x - target) ** 2).mean(axis=1),
+    "absolute_error": lambda x, target: np.abs(x - target).mean(axis=1),
+}
+
+
+# Clipping
+
+
+def norm(gradient: ArrayLike) -> float:
+    """Root of the sum of squares; float64 holds the squares of all float32 numbers."""
+    return float(np.sqrt((f64(gradient) ** 2).sum()))
+
+
+def clip_by_value(gradients: Sequence[ArrayLike], limit: float) -> list[F64]:
+    return [np.clip(f64(g), -limit, limit) for g in gradients]
+
+
+def clip_by_norm(gradients: Sequence[ArrayLike], limit: float) -> list[F64]:
+    return [f64(g) * (limit / max(norm(g), limit)) for g in gradients]
+
+
+def clip_by_global_norm(gradients: Sequence[ArrayLike], limit: float) -> list[F64]:
+    total = norm([norm(g) for g in gradients])
+    return [f64(g) * (limit / max(total, limit)) for g in gradients]
+
+
+CLIPS = {"value": clip_by_value, "norm": clip_by_norm, "global_norm": clip_by_global_norm}
+
+
+# Optimizers, as Keras 3 writes them. Each takes a variable, its gradients step by step, and
+# returns the variable after the last.
+
+
+def sgd(
+    variable: ArrayLike,
+    gradients: Sequence[ArrayLike],
+    learning_rate: float,
+    *,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+) -> F64:
+    value = f64(variable)
+    m = np.zeros_like(value)
+    for gradient in gradients:
+        m = momentum * m - learning_rate * f64(gradient)
+        step = momentum * m - learning_rate * f64(gradient) if nesterov else m
+        value = value + step
+    return value
+
+
+def adam(
+    variable: ArrayLike,
+    gradients: Sequence[ArrayLike],
+    learning_rate: float,
+    *,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+    amsgrad: bool = False,
+) -> F64:
+    """Kingma, Ba 2014, arXiv:1412.6980, with epsilon outside the correction ("epsilon hat")."""
+    value = f64(variable)
+    m, v, largest = np.zeros_like(value), np.zeros_like(value), np.zeros_like(value)
+    for t, gradient in enumerate(gradients, start=1):
+        m = beta_1 * m + (1.0 - beta_1) * f64(gradient)
+        v = beta_2 * v + (1.0 - beta_2) * f64(gradient) ** 2
+        largest = np.maximum(largest, v)
+        rate = learning_rate * np.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t)
+        value = value - rate * m / (np.sqrt(largest if amsgrad else v) + epsilon)
+    return value
+
+
+def rmsprop(
+    variable: ArrayLike,
+    gradients: Sequence[ArrayLike],
+    learning_rate: float,
+    *,
+    rho: float = 0.9,
+    momentum: float = 0.0,
+    epsilon: float = 1e-7,
+    centered: bool = False,
+) -> F64:
+    value = f64(variable)
+    square, mean, m = np.zeros_like(value), np.zeros_like(value), np.zeros_like(value)
+    for gradient in gradients:
+        square = rho * square + (1.0 - rho) * f64(gradient) ** 2
+        mean = rho * mean + (1.0 - rho) * f64(gradient)
+        variance = square - mean**2 if centered else square
+        m = momentum * m + learning_rate * f64(gradient) / np.sqrt(variance + epsilon)
+        value = value - m
+    return value
+
+
+# Random bits (Salmon et al. 2011, doi:10.1145/2063384.2063405)
+
+
+def philox4x32(counter: Sequence[int], key: Sequence[int], rounds: int = 10) -> list[int]:
+    """Four 32-bit numbers, in Python's integers."""
+    word = 0xFFFFFFFF
+    c, k = list(counter), list(key)
+    for _ in range(rounds):
+        first, second = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(second >> 32) ^ c[1] ^ k[0], second & word, (first >> 32) ^ c[3] ^ k[1], first & word]
+        k = [(k[0] + 0x9E3779B9) & word, (k[1] + 0xBB67AE85) & word]
+    return c
+
+
+def dropout_mask(
+    shape: tuple[int, int], rate: float, seed: int, layer: int, iteration: int
+) -> NDArray[np.bool_]:
+    """What dropout keeps: a number for each element, four a call of Philox, below rate dropped."""
+    word = 0xFFFFFFFF
+    key = ((seed & word) ^ (layer * 0x9E3779B9 & word), seed >> 32)
+    rows, columns = shape
+    bits = [
+        [philox4x32((c // 4, r, iteration & word, 0), key)[c % 4] for c in range(columns)]
+        for r in range(rows)
+    ]
+    return np.array(bits, dtype=np.uint64) >= int(rate * 2**32)
