@@ -32,7 +32,6 @@ _import_core()
 from evengrad import (  # noqa: E402
     activations,
     callbacks,
-    datasets,
     initializers,
     layers,
     losses,
@@ -71,6 +70,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "datasets":  # not needed to train: loaded when first asked for
+        import evengrad.datasets
+
+        return evengrad.datasets
     from evengrad.errors import explain_missing
 
     raise AttributeError(explain_missing(name))

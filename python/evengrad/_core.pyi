@@ -1,6 +1,7 @@
 """Recorded kernels. Arrays are borrowed, never copied or converted: float32 matrices whose rows
 start on 64-byte boundaries (`evengrad._arena.tensor` makes them), float32 vectors padded likewise.
-What does not fit raises ValueError or TypeError with the name of the argument."""
+What does not fit raises ValueError or TypeError with the name of the argument.
+"""
 
 from collections.abc import Sequence
 
@@ -126,12 +127,14 @@ class Program:
     ) -> None:
         """kind: softmax_cross_entropy, sigmoid_cross_entropy (x: logits in, probabilities out),
         categorical_cross_entropy, binary_cross_entropy (x: probabilities), mean_squared_error.
-        Adds the sum over rows of weight * loss to result[0]; dx is the gradient of their mean."""
+        Adds the sum over rows of weight * loss to result[0]; dx is the gradient of their mean.
+        """
     def metric(
         self, kind: str, x: F32, labels: I32 | None, target: F32 | None, result: F64
     ) -> None:
         """kind: sparse_accuracy, categorical_accuracy, binary_accuracy, squared_error,
-        absolute_error. Adds the sum over rows to result[0]."""
+        absolute_error. Adds the sum over rows to result[0].
+        """
     def gradient_norms(self, gradients: Sequence[F32], norms: F64) -> None:
         """norms[i] receives the sum of squares of gradient i; a non-finite one ends the replay."""
     def clip(self, gradients: Sequence[F32], norms: F64, kind: str) -> None:
@@ -197,8 +200,10 @@ class Program:
         seed: int = 0,
     ) -> int:
         """Replay `steps` batches of `capacity` rows (the last may be shorter) from row `first` of
-        the order; returns how many were completed: fewer only where `failure` says why."""
+        the order; returns how many were completed: fewer only where `failure` says why.
+        """
     @property
     def failure(self) -> tuple[str, int] | None:
         """What ended the last replay early: ("gradient", variable index), ("loss", 0),
-        ("label", label), ("index", index)."""
+        ("label", label), ("index", index).
+        """

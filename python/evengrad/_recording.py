@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,34 @@ class Recording(NamedTuple):
     totals: list[NDArray[np.float64]]
     variables: list[Variable]
     norms: NDArray[np.float64]
+
+
+_T = TypeVar("_T")
+
+
+class Programs:
+    """The last few recordings of a model, each good until something that it looked at changes."""
+
+    most = 8
+
+    def __init__(self) -> None:
+        self._recorded: dict[tuple[Any, ...], Any] = {}
+
+    def get(self, key: tuple[Any, ...], layers: Sequence[Layer], record: Callable[[], _T]) -> _T:
+        """Return the recording for key and the layers as they are now."""
+        structure = tuple((id(layer), layer.version) for layer in layers)
+        flags = tuple(v.trainable for layer in layers for v in layer.variables)
+        full = (*key, structure, flags)
+        if full not in self._recorded:
+            while len(self._recorded) >= self.most:
+                del self._recorded[next(iter(self._recorded))]
+            self._recorded[full] = record()
+        recording: _T = self._recorded[full]
+        return recording
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._recorded.clear()
 
 
 def _input(program: Program, shape: tuple[int, ...], layers: Sequence[Layer]) -> F32:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from evengrad.errors import rows_text
 
@@ -79,8 +79,7 @@ def check_weights(who: str, weights: Any, variables: Sequence[Variable]) -> None
     for weight, variable in zip(weights, variables, strict=True):
         if np.shape(weight) != variable.shape:
             raise ValueError(
-                f"{who}: expected {variable.path} of shape {variable.shape}, "
-                f"got {np.shape(weight)}"
+                f"{who}: expected {variable.path} of shape {variable.shape}, got {np.shape(weight)}"
             )
         array = np.asarray(weight)
         if array.dtype.kind not in "fiub" or not np.isfinite(array).all():

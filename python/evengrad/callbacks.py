@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evengrad.models import Sequential
+    from evengrad._trainer import Trainer
 
 Logs = Mapping[str, float]
 
@@ -24,10 +24,10 @@ class Callback:
         "verbose", "epochs", "steps".
     """
 
-    model: Sequential
+    model: Trainer
     params: dict[str, Any]
 
-    def set_model(self, model: Sequential) -> None:
+    def set_model(self, model: Trainer) -> None:
         """Called first."""
         self.model = model
 
@@ -138,7 +138,9 @@ class ProgbarLogger(Callback):
 class CallbackList:
     """Calls the same hook of several callbacks, in order."""
 
-    def __init__(self, callbacks: Sequence[Callback], model: Sequential, **params: Any) -> None:
+    def __init__(
+        self, callbacks: Sequence[Callback], model: Trainer, params: dict[str, Any]
+    ) -> None:
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")

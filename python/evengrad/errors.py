@@ -48,4 +48,4 @@ def explain_missing(name: str) -> str:
 def rows_text(rows: "np.ndarray[tuple[int, ...], np.dtype[np.intp]]") -> str:
     """The first of some row numbers, for a message."""
     first = ", ".join(str(r) for r in rows[:5])
-    return first if len(rows) <= 5 else f"{first} and {len(rows) - 5} more"  # noqa: PLR2004
+    return first if len(rows) <= 5 else f"{first} and {len(rows) - 5} more"

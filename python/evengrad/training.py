@@ -5,40 +5,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evengrad import _random
+from evengrad._data import Data
 from evengrad._recording import Recording
 from evengrad.callbacks import CallbackList
 from evengrad.errors import NonFiniteError
 
 if TYPE_CHECKING:
-    from evengrad.models import Sequential
+    from evengrad._trainer import Trainer
 
 _CHUNK_SECONDS = 0.05  # how long a replay may keep signals and callbacks waiting
 _MOST_SKIPPED = 10
 
 
-class Data(NamedTuple):
-    """Checked arrays: samples, labels or targets, weights."""
-
-    x: NDArray[np.float32]
-    y: NDArray[np.int32] | NDArray[np.float32]
-    weight: NDArray[np.float32] | None = None
-
-    def rows(self, part: slice) -> Data:
-        """Return some of the rows, as views."""
-        weight = None if self.weight is None else self.weight[part]
-        return Data(self.x[part], self.y[part], weight)
-
-
 class Epoch:
     """One pass over the data: replays chunks of steps and keeps the means so far."""
 
-    def __init__(self, model: Sequential, recording: Recording, data: Data, number: int) -> None:
+    def __init__(self, model: Trainer, recording: Recording, data: Data, number: int) -> None:
         self.model, self.recording, self.data, self.number = model, recording, data, number
         self.order: NDArray[np.int64] | None = None
         self.done = 0  # steps
@@ -48,7 +36,7 @@ class Epoch:
 
     def logs(self) -> dict[str, float]:
         """Return the means of loss and metrics."""
-        scale = max(1, self.rows * self.model.rows_per_sample)
+        scale = max(1, self.rows * math.prod(self.model.sample_output_shape()[:-1]))
         names = ("loss", *(metric.name for metric in self.model.compiled_metrics))
         totals = self.recording.totals
         return {n: float(t[0]) / scale for n, t in zip(names, totals, strict=True)}
@@ -106,18 +94,18 @@ class Epoch:
 
 
 def fit(
-    model: Sequential,
+    model: Trainer,
     data: Data,
     *,
     recording: Recording,
     epochs: range,
-    steps: int | None,
+    steps: int,
     shuffle: bool,
     callbacks: CallbackList,
     validate: Callable[[], dict[str, float]] | None,
     validation_freq: int,
 ) -> None:
-    """Train over the epochs; `steps` limits those of each."""
+    """Train over the epochs, `steps` batches each."""
     model.stop_training = False
     callbacks.call("on_train_begin")
     try:
@@ -126,7 +114,7 @@ def fit(
             epoch = Epoch(model, recording, data, number)
             if shuffle:
                 epoch.order = _random.generator().permutation(len(data.x))
-            _run_epoch(epoch, steps_per_epoch(data, recording, steps), callbacks)
+            _run_epoch(epoch, steps, callbacks)
             logs = epoch.logs()
             if validate is not None and (number + 1) % validation_freq == 0:
                 logs |= {f"val_{name}": value for name, value in validate().items()}
@@ -161,15 +149,13 @@ def _run_epoch(epoch: Epoch, steps: int, callbacks: CallbackList) -> None:
 
 
 def evaluate(
-    model: Sequential, recording: Recording, data: Data, steps: int | None = None
+    model: Trainer, recording: Recording, data: Data, steps: int | None = None
 ) -> dict[str, float]:
     """Loss and metrics over the data in inference mode."""
     epoch = Epoch(model, recording, data, 0)
     total = steps_per_epoch(data, recording, steps)
     for first, count in chunks(total):
-        recording.program.run_batches(
-            *data, first=first * recording.program.capacity, steps=count
-        )
+        recording.program.run_batches(*data, first=first * recording.program.capacity, steps=count)
     epoch.rows = min(total * recording.program.capacity, len(data.x))
     return epoch.logs()
 

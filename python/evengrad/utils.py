@@ -29,7 +29,7 @@ def set_random_seed(seed: int) -> None:
     """
     _random.set_seed(seed)
     random.seed(int(seed))
-    np.random.seed(int(seed) % (1 << 32))  # noqa: NPY002 - the user's own draws
+    np.random.seed(int(seed) % (1 << 32))
 
 
 def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.float32]:

@@ -1,7 +1,5 @@
 """Find, fetch, check and read the four IDX files whose names MNIST and Fashion-MNIST share."""
 
-# ruff: noqa: PLC0415 -- gzip, hashlib and urllib would cost `import evengrad` 16 ms.
-
 from __future__ import annotations
 
 import math

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from evengrad.optimizers.adam import Adam
@@ -12,7 +12,7 @@ from evengrad.optimizers.sgd import SGD
 
 __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "get"]
 
-_CLASSES = {"sgd": SGD, "adam": Adam, "rmsprop": RMSprop}
+_CLASSES: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "rmsprop": RMSprop}
 
 
 def get(identifier: str | Optimizer | Mapping[str, Any]) -> Optimizer:

@@ -63,9 +63,7 @@ class SGD(Optimizer):
     ) -> None:
         """Record the kernel."""
         momenta = slots[0] if slots else None
-        program.sgd(
-            values, gradients, momenta, norms, self.clip[0], self.momentum, self.nesterov
-        )
+        program.sgd(values, gradients, momenta, norms, self.clip[0], self.momentum, self.nesterov)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal optimizer."""

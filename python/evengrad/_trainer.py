@@ -1,0 +1,346 @@
+"""compile, fit, evaluate, predict: what turns a stack of layers into a model one can train."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evengrad import _data, _random, _recording, _validation, losses, metrics, optimizers, training
+from evengrad.callbacks import Callback, CallbackList, History, ProgbarLogger
+
+if TYPE_CHECKING:
+    from evengrad._program import Program
+    from evengrad.layers.base import Layer, Shape
+    from evengrad.variable import Variable
+
+_PREDICTION_ROWS = 256
+
+
+class Trainer:
+    """The half of `Sequential` that trains; the other half knows its layers and shapes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.layers: list[Layer] = []
+        self.stop_training = False
+        self.skipped_steps = 0
+        self.skipped_in_a_row = 0
+        self.compiled = False
+        self._shape: Shape | None = None
+        self._lock = threading.RLock()
+        self._programs = _recording.Programs()
+        self._seed: int | None = None
+
+    @property
+    def has_shape(self) -> bool:
+        """Whether the shape of a sample is known."""
+        return self._shape is not None
+
+    if TYPE_CHECKING:
+
+        def build(self, input_shape: Sequence[int | None]) -> None: ...
+        @property
+        def built(self) -> bool: ...
+        @property
+        def variables(self) -> list[Variable]: ...
+        def sample_shape(self) -> Shape: ...
+        def sample_output_shape(self) -> Shape: ...
+
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer = "rmsprop",
+        loss: str | losses.Loss | None = None,
+        metrics: Sequence[str | metrics.Metric] | str | None = None,
+        *,
+        on_nonfinite: str = "raise",
+        run_eagerly: bool = False,
+        steps_per_execution: int | str = 1,
+        jit_compile: bool | str = "auto",
+    ) -> None:
+        """Say how to train.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+            Default "rmsprop".
+        loss : str or Loss
+            For instance "mse".
+        metrics : sequence of str or Metric, optional
+            "accuracy" resolves to the one that fits loss and outputs.
+        on_nonfinite : {"raise", "skip"}
+            What a step does that meets NaN or infinity in the loss or a gradient. It is left out in
+            any case. "raise" stops with NonFiniteError; "skip" goes on, counts it in
+            `model.skipped_steps`, and raises after 10 in a row.
+        run_eagerly, steps_per_execution, jit_compile
+            Accepted, without effect.
+        """
+        if on_nonfinite not in ("raise", "skip"):
+            raise ValueError(
+                f"compile: expected on_nonfinite 'raise' or 'skip', got {on_nonfinite!r}"
+            )
+        self.optimizer = optimizers.get(optimizer)
+        self.loss = None if loss is None else losses.get(loss)
+        self._metrics = [metrics] if isinstance(metrics, str) else list(metrics or ())
+        self._resolved: list[Any] | None = None
+        self.on_nonfinite = on_nonfinite
+        self.compiled = True
+        self._programs.clear()
+
+    @property
+    def compiled_metrics(self) -> list[metrics.Metric]:
+        """The metrics, resolved by the shapes of the model."""
+        if self._resolved is None:
+            sparse, outputs = self.compiled_loss("metrics").sparse, self.sample_output_shape()[-1]
+            self._resolved = [metrics.get(m, sparse=sparse, outputs=outputs) for m in self._metrics]
+        return self._resolved
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of what evaluate returns."""
+        return ["loss", *(metric.name for metric in self.compiled_metrics)]
+
+    def compiled_loss(self, who: str) -> losses.Loss:
+        """Return the loss, or say that there is none yet."""
+        if not self.compiled or self.loss is None:
+            raise ValueError(f"{who}: call model.compile(optimizer, loss) first")
+        return self.loss
+
+    # -- training and use
+
+    @property
+    def seed(self) -> int:
+        """Seed of the model's draws in training, drawn from the package's when first needed."""
+        if self._seed is None:
+            self._seed = _random.spawn_seed()
+        return self._seed
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: tuple[Any, ...] | None = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> History:
+        """Train.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Samples (n, ...) and their class numbers or targets: arrays, lists, frames. All of it is
+            checked before the first step; finite float32 arrays are used where they lie.
+        batch_size : int
+            Samples of a step, default 32; the last batch of an epoch may be smaller.
+        epochs : int
+            Number of the last epoch.
+        verbose : {"auto", 0, 1, 2}
+            0: silent. "auto", 1: a progress bar on a terminal where tqdm is installed, else one
+            line an epoch. 2: one line an epoch.
+        callbacks : sequence of Callback, optional
+            Called in order.
+        validation_split : float in [0, 1)
+            Share of the rows, the last ones before shuffling, kept for validation.
+        validation_data : (x, y) or (x, y, sample_weight), optional
+            Instead of a split.
+        shuffle : bool
+            A new order each epoch, from the package's generator.
+        class_weight : dict of float by class, optional
+            Weights of samples by their class.
+        sample_weight : array_like (n,), optional
+            Weights of samples; not together with class_weight.
+        initial_epoch : int
+            Number of epochs already done.
+        steps_per_epoch, validation_steps : int, optional
+            At most so many batches.
+        validation_batch_size : int, optional
+            Default: batch_size.
+        validation_freq : int
+            Validate every so many epochs.
+
+        Returns
+        -------
+        History
+            Loss and metrics of each epoch: running means in training mode, `val_` ones in
+            inference mode.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where the data do not fit; nothing has been trained then.
+        NonFiniteError
+            See `compile`.
+        """
+        self.compiled_loss("fit")
+        count = _validation.check_count
+        batch = count("fit", "batch_size", 32 if batch_size is None else batch_size)
+        epochs = count("fit", "epochs", epochs, 0)
+        initial_epoch = count("fit", "initial_epoch", initial_epoch, 0)
+        frequency = count("fit", "validation_freq", validation_freq)
+        if steps_per_epoch is not None:
+            count("fit", "steps_per_epoch", steps_per_epoch)
+        if validation_steps is not None:
+            count("fit", "validation_steps", validation_steps)
+        rows = batch
+        if validation_batch_size is not None:
+            rows = count("fit", "validation_batch_size", validation_batch_size)
+        show = _verbosity("fit", verbose)
+        with self._lock:
+            data = _data.prepare(self, "fit", x, y, sample_weight, class_weight)
+            data, held_out = _data.split(self, data, validation_split, validation_data)
+            recording = self._step(batch, train=True)
+
+            def validate() -> dict[str, float]:
+                assert held_out is not None
+                step = self._step(rows, train=False)
+                return training.evaluate(self, step, held_out, validation_steps)
+
+            history = History()
+            everyone: list[Callback] = [history, *(callbacks or ())]
+            if show:
+                everyone.append(ProgbarLogger(bar=verbose != 2))
+            steps = training.steps_per_epoch(data, recording, steps_per_epoch)
+            params = {"verbose": verbose, "epochs": epochs, "steps": steps}
+            training.fit(
+                self,
+                data,
+                recording=recording,
+                epochs=range(initial_epoch, epochs),
+                steps=steps,
+                shuffle=shuffle,
+                callbacks=CallbackList(everyone, self, params),
+                validate=validate if held_out is not None else None,
+                validation_freq=frequency,
+            )
+        return history
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Do one update on one batch; return its loss, or [loss, metrics...], or a dict."""
+        self.compiled_loss("train_on_batch")
+        with self._lock:
+            data = _data.prepare(self, "train_on_batch", x, y, sample_weight, class_weight)
+            epoch = training.Epoch(self, self._step(len(data.x), train=True), data, 0)
+            epoch.train(1)
+            return _results(epoch.logs(), return_dict)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Return loss and metrics of one batch in inference mode."""
+        return self.evaluate(
+            x, y, len(x), verbose=0, sample_weight=sample_weight, return_dict=return_dict
+        )
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Return the loss, or [loss, metrics...], or a dict, in inference mode."""
+        self.compiled_loss("evaluate")
+        rows = _validation.check_count("evaluate", "batch_size", batch_size or _PREDICTION_ROWS)
+        with self._lock:
+            data = _data.prepare(self, "evaluate", x, y, sample_weight)
+            logs = training.evaluate(self, self._step(rows, train=False), data, steps)
+        if _verbosity("evaluate", verbose):
+            print(" - ".join(f"{name}: {value:.4g}" for name, value in logs.items()), flush=True)
+        return _results(logs, return_dict)
+
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: str | int = "auto"
+    ) -> NDArray[np.float32]:
+        """Return the outputs (n, ...) for samples (n, ...), in inference mode.
+
+        Parameters
+        ----------
+        x : array_like
+            Samples.
+        batch_size : int, optional
+            Samples at a time; the outputs do not depend on it but for rounding.
+        verbose : {"auto", 0, 1, 2}
+            Accepted, without effect.
+        """
+        rows = _validation.check_count("predict", "batch_size", batch_size or _PREDICTION_ROWS)
+        _verbosity("predict", verbose)
+        with self._lock:
+            samples = _data.samples(self, "predict", x)
+            program = self._prediction(min(rows, len(samples)))
+            output = np.empty((len(samples), *self.sample_output_shape()), np.float32)
+            for first, count in training.chunks(math.ceil(len(samples) / program.capacity)):
+                program.run_batches(
+                    samples, output=output, first=first * program.capacity, steps=count
+                )
+        return output
+
+    def predict_on_batch(self, x: Any) -> NDArray[np.float32]:
+        """Return the outputs for one batch."""
+        return self.predict(x, batch_size=len(x))
+
+    def __call__(self, inputs: Any, training: bool = False) -> NDArray[np.float32]:
+        """Run on a batch at once; training=True is training mode, without an update."""
+        if not training:
+            return self.predict(inputs)
+        y = _data.samples(self, self.name, inputs)
+        for layer in self.layers:
+            y = layer(y, training=True)
+        return y
+
+    # -- inside
+
+    def _prediction(self, rows: int) -> Program:
+        return self._programs.get(
+            ("predict", rows),
+            self.layers,
+            lambda: _recording.record_prediction(self.layers, self.sample_shape(), rows),
+        )
+
+    def _step(self, rows: int, *, train: bool) -> _recording.Recording:
+        optimizer = self.optimizer if train else None
+        loss = self.compiled_loss("fit")
+        return self._programs.get(
+            ("train" if train else "evaluate", rows, optimizer and optimizer.version),
+            self.layers,
+            lambda: _recording.record_step(
+                self.layers, self.sample_shape(), rows, loss, self.compiled_metrics, optimizer
+            ),
+        )
+
+
+def _verbosity(who: str, verbose: str | int) -> bool:
+    if verbose not in ("auto", 0, 1, 2):
+        raise ValueError(f"{who}: expected verbose 'auto', 0, 1 or 2, got {verbose!r}")
+    return verbose != 0
+
+
+def _results(logs: dict[str, float], return_dict: bool) -> Any:
+    if return_dict:
+        return logs
+    values = list(logs.values())
+    return values[0] if len(values) == 1 else values
