@@ -55,8 +55,8 @@ struct ReluGeneral {
 };
 
 struct LeakyRelu {
-  static constexpr Info kInfo{"leaky_relu", "x if x >= 0 else negative_slope x",
-                              {{"negative_slope", 0.2f, 0.0f}}};
+  static constexpr Info kInfo{
+      "leaky_relu", "x if x >= 0 else negative_slope x", {{"negative_slope", 0.2f, 0.0f}}};
   static constexpr bool kNeedsInput = false;
   static inline float value(float x, const float* p) { return x < 0.0f ? p[0] * x : x; }
   static inline float slope(float, float y, const float* p) { return y > 0.0f ? 1.0f : p[0]; }
@@ -73,8 +73,7 @@ struct Elu {
 };
 
 struct Selu {
-  static constexpr Info kInfo{
-      "selu", "1.05070099 (x if x > 0 else 1.67326324 (e^x - 1))", {}};
+  static constexpr Info kInfo{"selu", "1.05070099 (x if x > 0 else 1.67326324 (e^x - 1))", {}};
   static constexpr bool kNeedsInput = false;
   static constexpr float kScale = 1.0507009873554804934193349852946f;
   static constexpr float kScaleAlpha = 1.7580993408473768599402175208123f;

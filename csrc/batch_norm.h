@@ -38,12 +38,10 @@ constexpr int64_t kColumnBlock = 64;
 
 // Two sums over a chunk of rows for each column c: term(r, c, s, t) adds to s and t.
 template <class Term>
-static inline void chunk_sums(Range rows, Range columns, double* first, double* second,
-                              Term term) {
+static inline void chunk_sums(Range rows, Range columns, double* first, double* second, Term term) {
   alignas(kAlignment) float s[kColumnBlock], t[kColumnBlock];
   for (int64_t begin = columns.begin; begin < columns.end; begin += kColumnBlock) {
-    const int64_t width =
-        columns.end - begin < kColumnBlock ? columns.end - begin : kColumnBlock;
+    const int64_t width = columns.end - begin < kColumnBlock ? columns.end - begin : kColumnBlock;
     for (int64_t c = 0; c < width; ++c) s[c] = t[c] = 0.0f;
     for (int64_t r = rows.begin; r < rows.end; ++r) {
 #pragma omp simd

@@ -57,21 +57,30 @@ using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, con
 
 template <bool kColumns, int M>
 static constexpr Tile tile_of(int vectors) {
-  return vectors == 1 ? tile<kColumns, M, 1>
-                      : vectors == 2 ? tile<kColumns, M, 2> : tile<kColumns, M, 3>;
+  return vectors == 1   ? tile<kColumns, M, 1>
+         : vectors == 2 ? tile<kColumns, M, 2>
+                        : tile<kColumns, M, 3>;
 }
 template <bool kColumns>
 static inline Tile tile_of(int64_t rows, int64_t vectors) {
   const int v = static_cast<int>(vectors);
   switch (rows) {
-    case 1: return tile_of<kColumns, 1>(v);
-    case 2: return tile_of<kColumns, 2>(v);
-    case 3: return tile_of<kColumns, 3>(v);
-    case 4: return tile_of<kColumns, 4>(v);
-    case 5: return tile_of<kColumns, kTileRows < 5 ? 1 : 5>(v);
-    case 6: return tile_of<kColumns, kTileRows < 6 ? 1 : 6>(v);
-    case 7: return tile_of<kColumns, kTileRows < 7 ? 1 : 7>(v);
-    default: return tile_of<kColumns, kTileRows < 8 ? 1 : 8>(v);
+    case 1:
+      return tile_of<kColumns, 1>(v);
+    case 2:
+      return tile_of<kColumns, 2>(v);
+    case 3:
+      return tile_of<kColumns, 3>(v);
+    case 4:
+      return tile_of<kColumns, 4>(v);
+    case 5:
+      return tile_of < kColumns, kTileRows<5 ? 1 : 5>(v);
+    case 6:
+      return tile_of < kColumns, kTileRows<6 ? 1 : 6>(v);
+    case 7:
+      return tile_of < kColumns, kTileRows<7 ? 1 : 7>(v);
+    default:
+      return tile_of < kColumns, kTileRows<8 ? 1 : 8>(v);
   }
 }
 

@@ -47,17 +47,17 @@ struct Control {
 
 // The scalars and the data of one step: all that may change between replays.
 struct Step {
-  int64_t rows;             // samples in this batch, 0 < rows <= capacity
-  int64_t iteration;        // number of this update, from 1
+  int64_t rows;       // samples in this batch, 0 < rows <= capacity
+  int64_t iteration;  // number of this update, from 1
   double learning_rate;
-  double clip;              // threshold of the clipping the program was recorded with
+  double clip;  // threshold of the clipping the program was recorded with
   uint64_t seed;
-  const float* x;           // source rows, contiguous
-  const void* y;            // int32 labels or float rows, contiguous
-  const float* weight;      // one per source row, or null
-  const int64_t* order;     // which source rows make this batch, or null for first, first + 1, ...
+  const float* x;        // source rows, contiguous
+  const void* y;         // int32 labels or float rows, contiguous
+  const float* weight;   // one per source row, or null
+  const int64_t* order;  // which source rows make this batch, or null for first, first + 1, ...
   int64_t first, source_rows;
-  float* output;            // destination rows of scatter, contiguous
+  float* output;  // destination rows of scatter, contiguous
   Control* control;
 };
 
@@ -112,11 +112,11 @@ struct BatchNormForward {  // y = (x - mean) / sqrt(variance + epsilon) * gamma 
 };
 struct BatchNormBackward {
   Tensor x, dy;
-  const float* gamma;       // or null
-  float *dgamma, *dbeta;    // or null
-  Tensor dx;                // data null: not wanted; may be dy
+  const float* gamma;     // or null
+  float *dgamma, *dbeta;  // or null
+  Tensor dx;              // data null: not wanted; may be dy
   BatchStatistics statistics;
-  float* sums;              // workspace [2][pitch]: means over the batch of dy and dy xhat
+  float* sums;  // workspace [2][pitch]: means over the batch of dy and dy xhat
 };
 struct BatchNormMoving {  // moving += weight * (batch - moving)
   int64_t columns;
@@ -124,7 +124,7 @@ struct BatchNormMoving {  // moving += weight * (batch - moving)
   double *moving_mean, *moving_variance;
   int64_t* count;  // batches seen so far
   double momentum;
-  bool debias;     // weight (1 - m) / (1 - m^t), else 1 - m
+  bool debias;  // weight (1 - m) / (1 - m^t), else 1 - m
 };
 struct BatchNormInference {
   Tensor x;
@@ -208,7 +208,11 @@ struct LossArgs {
   double* result;       // += sum over rows of weight * loss
 };
 enum class Metric : int32_t {
-  kSparseAccuracy, kCategoricalAccuracy, kBinaryAccuracy, kSquaredError, kAbsoluteError
+  kSparseAccuracy,
+  kCategoricalAccuracy,
+  kBinaryAccuracy,
+  kSquaredError,
+  kAbsoluteError
 };
 struct MetricArgs {
   Metric kind;

@@ -32,9 +32,9 @@ static void sgd(const Update& a, const Step& step, const Team& team) {
 // Slots: m, v and, for AMSGrad (arXiv:1904.09237), the largest v so far.
 static void adam(const Update& a, const Step& step, const Team& team) {
   const double t = static_cast<double>(step.iteration);
-  const float rate = static_cast<float>(step.learning_rate *
-                                        __builtin_sqrt(1.0 - __builtin_pow(a.b, t)) /
-                                        (1.0 - __builtin_pow(a.a, t)));
+  const float rate =
+      static_cast<float>(step.learning_rate * __builtin_sqrt(1.0 - __builtin_pow(a.b, t)) /
+                         (1.0 - __builtin_pow(a.a, t)));
   const float keep_m = static_cast<float>(1.0 - a.a), keep_v = static_cast<float>(1.0 - a.b);
   const float epsilon = static_cast<float>(a.epsilon);
   for_clipped(a, step, team, [=](const Chunk& chunk, const Clipping& c) {

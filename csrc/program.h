@@ -40,12 +40,13 @@ class Program {
     Replay replay{this, first, batches, 0};
     replay.first.control = &control_;
     const bool alone = work_ * static_cast<double>(batches.batch) < kLeastWork;
-    run_team(alone ? 1 : get_num_threads(),
-             [](void* context, const Team& team) {
-               auto* r = static_cast<Replay*>(context);
-               r->program->replay(*r, team);
-             },
-             &replay);
+    run_team(
+        alone ? 1 : get_num_threads(),
+        [](void* context, const Team& team) {
+          auto* r = static_cast<Replay*>(context);
+          r->program->replay(*r, team);
+        },
+        &replay);
     return replay.completed;
   }
 

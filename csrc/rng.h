@@ -38,8 +38,7 @@ static void dropout(const Dropout& a, const Step& step, const Team& team) {
     const uint32_t row = static_cast<uint32_t>(r);
 #pragma omp simd
     for (int64_t g = share.columns.begin / 4; g < share.columns.end / 4; ++g) {
-      const Philox draw =
-          philox(static_cast<uint32_t>(g), row, update, 0u, key, high);
+      const Philox draw = philox(static_cast<uint32_t>(g), row, update, 0u, key, high);
       for (int i = 0; i < 4; ++i) {
         y[4 * g + i] = draw.v[i] < threshold ? 0.0f : x[4 * g + i] * scale;
       }

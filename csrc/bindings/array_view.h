@@ -31,7 +31,7 @@ struct PyProgram {
   std::vector<std::shared_ptr<void>> workspaces;
   std::vector<BatchNormForward> batch_norms;
   bool running = false;
-  bool labels = false;                               // y of run_batches: int32 labels
+  bool labels = false;                                 // y of run_batches: int32 labels
   int64_t x_width = 0, y_width = 0, output_width = 0;  // numbers a sample; 0: none wanted
 
   int64_t capacity() const { return program.capacity(); }
@@ -59,8 +59,8 @@ class ArrayView {
  public:
   ArrayView(PyProgram& program, py::handle object, const char* name, Access access);
 
-  Tensor tensor(int64_t columns = -1) const;          // (capacity * k, columns)
-  Tensor like(const Tensor& other) const;             // the same shape as other
+  Tensor tensor(int64_t columns = -1) const;           // (capacity * k, columns)
+  Tensor like(const Tensor& other) const;              // the same shape as other
   Matrix matrix(int64_t rows, int64_t columns) const;  // (rows, columns), rows -1: any
   float* vector(int64_t columns) const;                // (columns,), padded
   template <class T>

@@ -7,9 +7,10 @@ namespace {
 void check_fraction(const char* name, double value, bool positive) {
   const bool fits = positive ? value > 0.0 : value >= 0.0 && value <= 1.0;
   if (fits) return;
-  throw py::value_error(std::string(name) + (positive ? ": expected a number above 0, got "
-                                                      : ": expected a number in [0, 1], got ") +
-                        std::to_string(value));
+  throw py::value_error(
+      std::string(name) +
+      (positive ? ": expected a number above 0, got " : ": expected a number in [0, 1], got ") +
+      std::to_string(value));
 }
 
 int batch_norm_forward(PyProgram& self, py::object x, py::object gamma, py::object beta,
@@ -65,8 +66,8 @@ void batch_norm_backward(PyProgram& self, int handle, py::object gamma, py::obje
     const auto* x_begin = reinterpret_cast<const char*>(args.x.data);
     const int64_t x_rows = args.x.per_sample * self.capacity();
     check_apart(dx_.borrowed(), {dy_.borrowed()}, true);
-    check_apart(dx_.borrowed(), {{"x", x_begin, x_begin + (x_rows - 1) * args.x.pitch * 4 +
-                                                    padded(columns) * 4}});
+    check_apart(dx_.borrowed(),
+                {{"x", x_begin, x_begin + (x_rows - 1) * args.x.pitch * 4 + padded(columns) * 4}});
     flow.writes = args.dx.data;
   }
   flow.work = 12.0 * args.x.per_sample * columns;
@@ -141,10 +142,10 @@ void batch_norm_frozen_backward(PyProgram& self, py::object gamma, py::object mo
 
 void bind_batch_norm(py::class_<PyProgram>& program) {
   using namespace py::literals;
-  program.def("batch_norm_forward", batch_norm_forward, "x"_a, "gamma"_a, "beta"_a, "y"_a,
-              "mean"_a, "variance"_a, "epsilon"_a);
-  program.def("batch_norm_backward", batch_norm_backward, "handle"_a, "gamma"_a, "dy"_a,
-              "dgamma"_a, "dbeta"_a, "dx"_a);
+  program.def("batch_norm_forward", batch_norm_forward, "x"_a, "gamma"_a, "beta"_a, "y"_a, "mean"_a,
+              "variance"_a, "epsilon"_a);
+  program.def("batch_norm_backward", batch_norm_backward, "handle"_a, "gamma"_a, "dy"_a, "dgamma"_a,
+              "dbeta"_a, "dx"_a);
   program.def("batch_norm_moving", batch_norm_moving, "mean"_a, "variance"_a, "moving_mean"_a,
               "moving_variance"_a, "count"_a, "momentum"_a, "debias"_a);
   program.def("batch_norm_inference", batch_norm_inference, "x"_a, "gamma"_a, "beta"_a,

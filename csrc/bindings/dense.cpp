@@ -42,8 +42,7 @@ void dense_backward(PyProgram& self, py::object x, py::object kernel, py::object
     const ArrayView dx_(self, dx, "dx", Access::kWrite);
     args.dx = dx_.like(args.x);
     check_apart(dx_.borrowed(), {x_.borrowed(), w_.borrowed(), dy_.borrowed()});
-    args.dyt = self.workspace<float>(args.w.columns *
-                                     padded(args.x.per_sample * self.capacity()));
+    args.dyt = self.workspace<float>(args.w.columns * padded(args.x.per_sample * self.capacity()));
     flow.work += product;
   }
   self.program.record(kernels().dense_backward, args, flow);
@@ -54,8 +53,8 @@ void dense_backward(PyProgram& self, py::object x, py::object kernel, py::object
 void bind_dense(py::class_<PyProgram>& program) {
   using namespace py::literals;
   program.def("dense_forward", dense_forward, "x"_a, "kernel"_a, "bias"_a, "y"_a);
-  program.def("dense_backward", dense_backward, "x"_a, "kernel"_a, "dy"_a, "dkernel"_a,
-              "dbias"_a, "dx"_a);
+  program.def("dense_backward", dense_backward, "x"_a, "kernel"_a, "dy"_a, "dkernel"_a, "dbias"_a,
+              "dx"_a);
 }
 
 }  // namespace evengrad::bindings

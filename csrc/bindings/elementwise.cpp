@@ -86,16 +86,16 @@ void prelu_backward(PyProgram& self, py::object x, py::object alpha, py::object 
   args.x = x_.tensor();
   args.dy = dy_.like(args.x);
   args.alpha = ArrayView(self, alpha, "alpha", Access::kRead).vector(args.x.columns);
-  args.dalpha = optional_output(self, dalpha, "dalpha", args.x.columns,
-                                {x_.borrowed(), dy_.borrowed()});
+  args.dalpha =
+      optional_output(self, dalpha, "dalpha", args.x.columns, {x_.borrowed(), dy_.borrowed()});
   if (!dx.is_none()) {
     const ArrayView dx_(self, dx, "dx", Access::kWrite);
     args.dx = dx_.like(args.x);
     check_apart(dx_.borrowed(), {dy_.borrowed()}, true);
     check_apart(dx_.borrowed(), {x_.borrowed()});
   }
-  args.partial = self.workspace<double>(padded(args.x.columns) *
-                                        self.chunks_at_most(args.x.per_sample));
+  args.partial =
+      self.workspace<double>(padded(args.x.columns) * self.chunks_at_most(args.x.per_sample));
   self.program.record(kernels().prelu_backward, args, pass(args.dy, args.dx, 6.0));
 }
 

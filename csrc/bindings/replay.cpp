@@ -51,8 +51,7 @@ T* rows_of_source(py::handle object, const char* name, int64_t rows, int64_t wid
   const auto array = py::reinterpret_borrow<py::array>(object);
   const bool fits = array.dtype().equal(py::dtype::of<T>()) &&
                     (array.flags() & py::array::c_style) && array.ndim() >= 1 &&
-                    (rows < 0 || array.shape(0) == rows) &&
-                    array.size() == array.shape(0) * width;
+                    (rows < 0 || array.shape(0) == rows) && array.size() == array.shape(0) * width;
   if (!fits || (write && !array.writeable())) {
     refuse(name,
            "expected " + std::string(write ? "a writeable " : "a ") + "C-contiguous " +
@@ -87,9 +86,10 @@ int64_t run_batches(PyProgram& self, py::object x, py::object y, py::object weig
   const int64_t available =
       first < 0 ? 0 : (batches.end - first + self.capacity() - 1) / self.capacity();
   if (steps < 1 || first < 0 || steps > available) {
-    throw py::value_error("steps: expected 1 to " + std::to_string(std::max<int64_t>(available, 0)) +
-                          " batches from row " + std::to_string(first) + " of " +
-                          std::to_string(batches.end) + ", got " + std::to_string(steps));
+    throw py::value_error("steps: expected 1 to " +
+                          std::to_string(std::max<int64_t>(available, 0)) + " batches from row " +
+                          std::to_string(first) + " of " + std::to_string(batches.end) + ", got " +
+                          std::to_string(steps));
   }
   if (!learning_rates.is_none()) {
     batches.learning_rates =

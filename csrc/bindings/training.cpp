@@ -88,8 +88,7 @@ void metric(PyProgram& self, const std::string& kind, py::object x, py::object l
   const bool sparse = args.kind == Metric::kSparseAccuracy;
   const bool dense = args.kind == Metric::kCategoricalAccuracy;
   if ((sparse && !args.labels) || (dense && args.labels)) {
-    throw py::value_error("labels, target: " + kind + " expects " +
-                          (sparse ? "labels" : "target"));
+    throw py::value_error("labels, target: " + kind + " expects " + (sparse ? "labels" : "target"));
   }
   args.result = ArrayView(self, result, "result", Access::kWrite).plain<double>(1);
   args.partial = self.workspace<double>(self.chunks_at_most(args.x.per_sample));
@@ -162,9 +161,10 @@ void check_lengths(const std::vector<Span>& a, const std::vector<Span>& b, const
 }
 
 // values and slots may be empty.
-std::pair<const Chunk*, int64_t> chunks_of_variables(
-    PyProgram& self, const std::vector<Span>& gradients, const std::vector<Span>& values,
-    const std::vector<std::vector<Span>>& slots) {
+std::pair<const Chunk*, int64_t> chunks_of_variables(PyProgram& self,
+                                                     const std::vector<Span>& gradients,
+                                                     const std::vector<Span>& values,
+                                                     const std::vector<std::vector<Span>>& slots) {
   std::vector<Chunk> chunks;
   for (std::size_t v = 0; v < gradients.size(); ++v) {
     for (int64_t at = 0; at < gradients[v].length; at += kChunkFloats) {
@@ -225,9 +225,8 @@ Update update_of(PyProgram& self, const py::object& values, const py::sequence& 
 }
 
 void clip(PyProgram& self, py::sequence gradients, py::object norms, const std::string& kind) {
-  self.program.record(
-      kernels().clip,
-      update_of(self, py::none(), gradients, {}, norms, kind, Access::kWrite), {});
+  self.program.record(kernels().clip,
+                      update_of(self, py::none(), gradients, {}, norms, kind, Access::kWrite), {});
 }
 
 void sgd(PyProgram& self, py::object values, py::sequence gradients, py::object momenta,
@@ -272,8 +271,7 @@ void rmsprop(PyProgram& self, py::object values, py::sequence gradients, py::obj
 
 void bind_training(py::class_<PyProgram>& program) {
   using namespace py::literals;
-  program
-      .def("loss", loss, "kind"_a, "x"_a, "labels"_a, "target"_a, "weight"_a, "dx"_a, "result"_a)
+  program.def("loss", loss, "kind"_a, "x"_a, "labels"_a, "target"_a, "weight"_a, "dx"_a, "result"_a)
       .def("metric", metric, "kind"_a, "x"_a, "labels"_a, "target"_a, "result"_a)
       .def("gather", gather, "x"_a, "labels"_a, "target"_a, "weight"_a)
       .def("scatter", scatter, "y"_a)
