@@ -12,7 +12,10 @@ static inline float fabs_(float x) { return float_of(bits_of(x) & 0x7fffffff); }
 static inline float copysign_(float magnitude, float sign) {
   return float_of(bits_of(magnitude) | (bits_of(sign) & INT32_MIN));
 }
-static inline float pow2(int32_t n) { return float_of((n + 127) << 23); }  // -126 <= n <= 127
+// 2^n for -126 <= n <= 127; unsigned, since NaN comes with any n.
+static inline float pow2(int32_t n) {
+  return __builtin_bit_cast(float, (static_cast<uint32_t>(n) + 127u) << 23);
+}
 
 // Comparisons are written so that NaN falls through to x.
 static inline float at_most(float x, float limit) { return x > limit ? limit : x; }
@@ -78,7 +81,8 @@ static inline float sigmoid_(float x) {
 
 // ln(m) for normal m > 0, plus a correction: ln(m) + c.
 static inline float log_plus(float m, float c) {
-  int32_t bits = bits_of(m) - 0x3f3504f3;  // sqrt(1/2): so that the fraction is near 1
+  // Less sqrt(1/2), so that the fraction is near 1; unsigned, since m may be anything.
+  int32_t bits = static_cast<int32_t>(static_cast<uint32_t>(bits_of(m)) - 0x3f3504f3u);
   int32_t k = bits >> 23;
   float f = float_of((bits & 0x7fffff) + 0x3f3504f3) - 1.0f;
   float p = 7.0376836292e-2f;
