@@ -32,7 +32,10 @@ def check_number(
     """Return value as a float, or raise where it is none or outside its interval."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{who}: expected {name} to be a number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of 400 digits
+        number = float("inf")
     above = number > low if open_low else number >= low
     below = number < high if open_high else number <= high
     if not (above and below):
@@ -50,6 +53,13 @@ def check_count(who: str, name: str, value: Any, low: int = 1) -> int:
     return int(value)
 
 
+def check_choice(who: str, name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return value where it is one of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{who}: expected {name} to be one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
 def check_name(who: str, name: Any) -> str:
     """Return a layer's name: a string that can stand in a path."""
     if not isinstance(name, str) or not name or "/" in name:
@@ -59,7 +69,11 @@ def check_name(who: str, name: Any) -> str:
 
 def check_dtype(who: str, dtype: Any) -> None:
     """Refuse all but float32."""
-    if dtype is not None and np.dtype(dtype) != np.float32:
+    try:
+        fits = dtype is None or np.dtype(dtype) == np.float32
+    except TypeError:
+        fits = False
+    if not fits:
         raise ValueError(f"{who}: expected dtype float32, the only one there is, got {dtype!r}")
 
 
