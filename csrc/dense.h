@@ -115,25 +115,85 @@ static void dense_forward(const DenseForward& a, const Step& step, const Team& t
                  share.rows, share.columns);
 }
 
-// dx = dy w': rows of w times columns of dy', a block of 16 rows of w at a time so that what is
-// turned back into rows of dx is one cache line wide.
+// Alternates the numbers of the first (second) halves of a and b.
+typedef int32_t VectorIndex __attribute__((vector_size(kVectorFloats * sizeof(int32_t))));
+template <int kHalf>
+static inline Vector interleave(Vector a, Vector b) {
+  constexpr int kFirst = kHalf * kVectorFloats / 2;
+#if defined(__clang__)
+  Vector mixed = a;
+  for (int i = 0; i < kVectorFloats / 2; ++i) {
+    mixed[2 * i] = a[kFirst + i];
+    mixed[2 * i + 1] = b[kFirst + i];
+  }
+  return mixed;
+#else
+  VectorIndex from = {};
+  for (int i = 0; i < kVectorFloats / 2; ++i) {
+    from[2 * i] = kFirst + i;
+    from[2 * i + 1] = kFirst + i + kVectorFloats;
+  }
+  return __builtin_shuffle(a, b, from);
+#endif
+}
+
+// A square of vectors, rows for columns: perfect shuffles, as many as the width has bits.
+static inline void transpose(Vector (&m)[kVectorFloats]) {
+  constexpr int kHalf = kVectorFloats / 2;
+#pragma GCC unroll 4
+  for (int bit = 1; bit < kVectorFloats; bit *= 2) {
+    Vector next[kVectorFloats];
+#pragma GCC unroll 8
+    for (int i = 0; i < kHalf; ++i) {
+      next[2 * i] = interleave<0>(m[i], m[i + kHalf]);
+      next[2 * i + 1] = interleave<1>(m[i], m[i + kHalf]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kVectorFloats; ++i) m[i] = next[i];
+  }
+}
+
+// to[c][r] = from[r][c] for whole vectors of columns; rows from `rows` on count as 0 and are not
+// read, and of `to` only the first `columns` rows are written.
+static void transpose_into(const float* from, int64_t from_pitch, int64_t rows, float* to,
+                           int64_t to_pitch, int64_t columns) {
+  constexpr int64_t kV = kVectorFloats;
+  for (int64_t r = 0; r < rows; r += kV) {
+    for (int64_t c = 0; c < columns; c += kV) {
+      Vector square[kV];
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kV; ++i) {
+        const float* row = from + (r + i) * from_pitch + c;
+        square[i] = r + i < rows ? *reinterpret_cast<const Vector*>(row) : Vector{};
+      }
+      transpose(square);
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kV; ++i) {
+        if (c + i < columns) *reinterpret_cast<Vector*>(to + (c + i) * to_pitch + r) = square[i];
+      }
+    }
+  }
+}
+
+// dx = dy w' as rows of w times columns of dy': blocks of 16 rows of w by 48 of the batch, turned
+// back into rows of dx, a cache line of each at a time. The columns of dy' stay in cache.
 static void dense_dx(const DenseBackward& a, int64_t rows, const Team& team) {
+  constexpr int64_t kHeight = kPitchFloats, kWidth = 48;
   const int64_t pitch = padded(rows);
-  const Range blocks = part(padded(a.w.rows) / kPitchFloats, team);
-  constexpr int64_t kWidth = 64;
-  alignas(kAlignment) float block[kPitchFloats * kWidth];
-  for (int64_t k = blocks.begin * kPitchFloats; k < blocks.end * kPitchFloats; k += kPitchFloats) {
-    const int64_t height = a.w.rows - k < kPitchFloats ? a.w.rows - k : kPitchFloats;
-    for (int64_t i = height * kWidth; i < kPitchFloats * kWidth; ++i) block[i] = 0.0f;  // padding
-    for (int64_t r = 0; r < rows; r += kWidth) {
-      const int64_t width = pitch - r < kWidth ? pitch - r : kWidth;
+  const Range mine = part(padded(a.w.rows) / kHeight, team);
+  alignas(kAlignment) float block[kHeight * kWidth];
+  for (int64_t r = 0; r < rows; r += kWidth) {
+    const int64_t width = pitch - r < kWidth ? pitch - r : kWidth;
+    const int64_t count = rows - r < kWidth ? rows - r : kWidth;
+    for (int64_t k = mine.begin * kHeight; k < mine.end * kHeight; k += kHeight) {
+      const int64_t height = a.w.rows - k < kHeight ? a.w.rows - k : kHeight;
       product<false>(a.w.data + k * a.w.pitch, a.w.pitch, a.dyt + r, pitch, a.w.columns, nullptr,
                      block, kWidth, {0, height}, {0, width});
-      const int64_t count = rows - r < kWidth ? rows - r : kWidth;
-      for (int64_t j = 0; j < count; ++j) {
-        float* dx = a.dx.data + (r + j) * a.dx.pitch + k;
-#pragma omp simd
-        for (int64_t i = 0; i < kPitchFloats; ++i) dx[i] = block[i * kWidth + j];
+      // Rows of w beyond the last are the padding of dx: 0.
+      for (int64_t i = height * kWidth; i < kHeight * kWidth; ++i) block[i] = 0.0f;
+      for (int64_t c = 0; c < kHeight; c += kVectorFloats) {
+        transpose_into(block + c * kWidth, kWidth, kVectorFloats,
+                       a.dx.data + r * a.dx.pitch + k + c, a.dx.pitch, count);
       }
     }
   }
@@ -141,14 +201,10 @@ static void dense_dx(const DenseBackward& a, int64_t rows, const Team& team) {
 
 // dy' with its rows padded to whole vectors; each thread some rows of dy'.
 static void transpose_dy(const DenseBackward& a, int64_t rows, const Team& team) {
-  const int64_t pitch = padded(rows);
-  const Range columns = part(a.dy.columns, team);
-  for (int64_t c = columns.begin; c < columns.end; ++c) {
-    float* to = a.dyt + c * pitch;
-    const float* from = a.dy.data + c;
-    for (int64_t r = 0; r < rows; ++r) to[r] = from[r * a.dy.pitch];
-    for (int64_t r = rows; r < pitch; ++r) to[r] = 0.0f;
-  }
+  const Range lines = part(padded(a.dy.columns) / kPitchFloats, team);
+  const int64_t begin = lines.begin * kPitchFloats, pitch = padded(rows);
+  transpose_into(a.dy.data + begin, a.dy.pitch, rows, a.dyt + begin * pitch, pitch,
+                 lines.end * kPitchFloats - begin);
 }
 
 static void column_sums(const Tensor& dy, int64_t rows, float* sums, Range columns) {

@@ -93,7 +93,7 @@ struct DenseBackward {  // dw = x' dy, db = column sums of dy, dx = dy w'
   Matrix dw;   // data null: not wanted
   float* db;   // or null
   Tensor dx;   // data null: not wanted
-  float* dyt;  // workspace [n_out][padded(rows)] for dx
+  float* dyt;  // workspace [padded(n_out)][padded(rows)] for dx
 };
 
 // What batch normalization saves of a batch, one value a column:

@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
@@ -30,7 +31,7 @@ struct PyProgram {
   std::vector<py::object> arrays;
   std::vector<std::shared_ptr<void>> workspaces;
   std::vector<BatchNormForward> batch_norms;
-  bool running = false;
+  std::atomic<bool> running{false};
   bool labels = false;                                 // y of run_batches: int32 labels
   int64_t x_width = 0, y_width = 0, output_width = 0;  // numbers a sample; 0: none wanted
 

@@ -42,7 +42,8 @@ void dense_backward(PyProgram& self, py::object x, py::object kernel, py::object
     const ArrayView dx_(self, dx, "dx", Access::kWrite);
     args.dx = dx_.like(args.x);
     check_apart(dx_.borrowed(), {x_.borrowed(), w_.borrowed(), dy_.borrowed()});
-    args.dyt = self.workspace<float>(args.w.columns * padded(args.x.per_sample * self.capacity()));
+    args.dyt =
+        self.workspace<float>(padded(args.w.columns) * padded(args.x.per_sample * self.capacity()));
     flow.work += product;
   }
   self.program.record(kernels().dense_backward, args, flow);

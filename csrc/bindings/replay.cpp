@@ -9,8 +9,9 @@ namespace {
 class Running {
  public:
   explicit Running(PyProgram& program) : program_(program) {
-    if (program.running) throw std::runtime_error("Program: already running in another thread");
-    program.running = true;
+    if (program.running.exchange(true)) {
+      throw std::runtime_error("Program: already running in another thread");
+    }
   }
   ~Running() { program_.running = false; }
   Running(const Running&) = delete;

@@ -57,7 +57,7 @@ void run(Program& program, int64_t rows) {
 void test_dense(int64_t n, int64_t in, int64_t out) {
   Buffer x(n, in), w(in, out), y(n, out), dy(n, out), dw(in, out), dx(n, in);
   Buffer bias(1, out), db(1, out);
-  std::vector<float> memory(static_cast<std::size_t>(out * padded(n)) + kPitchFloats);
+  std::vector<float> memory(static_cast<std::size_t>(padded(out) * padded(n)) + kPitchFloats);
   void* dyt = memory.data();
   std::size_t space = memory.size() * sizeof(float);
   std::align(kAlignment, 1, dyt, space);
@@ -106,8 +106,8 @@ void test_batch_norm(int64_t n, int64_t columns) {
   program.record(kernels().batch_norm_forward,
                  BatchNormForward{x.tensor(), nullptr, nullptr, y.tensor(), statistics, 1e-3}, {});
   program.record(kernels().batch_norm_backward,
-                 BatchNormBackward{x.tensor(), dy.tensor(), nullptr, nullptr, nullptr,
-                                   dx.tensor(), statistics, &workspace.at(3, 0)},
+                 BatchNormBackward{x.tensor(), dy.tensor(), nullptr, nullptr, nullptr, dx.tensor(),
+                                   statistics, &workspace.at(3, 0)},
                  {});
   run(program, n);
   for (int64_t c = 0; c < columns; ++c) {
@@ -149,8 +149,14 @@ void test_loss(int64_t n, int64_t classes) {
   double result = 0.0;
   Program program(n);
   program.record(kernels().loss,
-                 LossArgs{Loss::kSoftmaxCrossEntropy, x.tensor(), labels.data(), {}, nullptr,
-                          dx.tensor(), partial.data(), &result},
+                 LossArgs{Loss::kSoftmaxCrossEntropy,
+                          x.tensor(),
+                          labels.data(),
+                          {},
+                          nullptr,
+                          dx.tensor(),
+                          partial.data(),
+                          &result},
                  {});
   run(program, n);  // logits of 0: every class is as likely
   expect_near("loss", result, n * std::log(static_cast<double>(classes)), 1e-4 * n);
