@@ -7,12 +7,19 @@
 
 namespace evengrad {
 
+// The bytes of one argument of a call.
+struct Extent {
+  const char* name;
+  const char *begin, *end;
+  bool written;
+  bool shared;  // each thread touches its own share of it only, as share_of gives it
+};
+
 // How a call stands to its neighbours in the list.
 struct Flow {
-  const float* reads = nullptr;   // tensor of which a thread reads its own share only, if so
-  const float* writes = nullptr;  // tensor of which a thread writes its own share only, if so
-  bool checks = false;            // may fail the step: the replay looks before it goes on
-  double work = 0.0;              // about how many floating-point operations a sample
+  std::vector<Extent> extents = {};
+  bool checks = false;  // may fail the step: the replay looks before it goes on
+  double work = 0.0;    // about how many floating-point operations a sample
 };
 
 // What a replay goes over: `steps` batches of `batch` samples, the first at step.first; the one
@@ -28,9 +35,10 @@ class Program {
 
   template <class Args>
   void record(KernelOf<Args> kernel, const Args& args, const Flow& flow) {
-    const bool follows = flow.reads && flow.reads == written_;
+    const bool follows = !calls_.empty() && !calls_.back().checks && independent(flow.extents);
+    if (!follows) since_barrier_.clear();
+    since_barrier_.insert(since_barrier_.end(), flow.extents.begin(), flow.extents.end());
     calls_.push_back({kernel.call, std::make_shared<Args>(args), follows, flow.checks});
-    written_ = flow.writes;
     work_ += flow.work;
   }
 
@@ -60,7 +68,7 @@ class Program {
   struct Call {
     Kernel kernel;
     std::shared_ptr<const void> args;
-    bool follows;  // reads only what the same thread has just written: no barrier between
+    bool follows;  // no barrier before it
     bool checks;
   };
   struct Replay {
@@ -69,6 +77,19 @@ class Program {
     Batches batches;
     int64_t completed;
   };
+
+  // Whether a call may begin on one thread while the calls since the last barrier still run on
+  // others: what any of them writes and another touches must be the same tensor, shared alike.
+  bool independent(const std::vector<Extent>& extents) const {
+    for (const Extent& a : extents) {
+      for (const Extent& b : since_barrier_) {
+        if (!(a.written || b.written) || a.end <= b.begin || b.end <= a.begin) continue;
+        const bool same = a.begin == b.begin && a.end == b.end;
+        if (!(a.shared && b.shared && same)) return false;
+      }
+    }
+    return true;
+  }
 
   void replay(Replay& r, const Team& team) const {
     Step step = r.first;
@@ -99,7 +120,7 @@ class Program {
 
   int64_t capacity_;
   std::vector<Call> calls_;
-  const float* written_ = nullptr;
+  std::vector<Extent> since_barrier_;
   double work_ = 0.0;
   Control control_{Failure::kNone, 0};
 };

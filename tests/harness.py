@@ -151,20 +151,18 @@ def number_of_threads(threads: int) -> Iterator[None]:
 
 def check(results: Results) -> None:
     """Each result within its bound, element by element."""
-    for name, (made, expected, bound) in results.items():
-        made = np.asarray(made, dtype=np.float64)
-        expected = np.asarray(expected)
+    for name, (values, right, bound) in results.items():
+        made, expected = np.asarray(values, dtype=np.float64), np.asarray(right)
         assert made.shape == expected.shape, name
-        bound = np.broadcast_to(bound, made.shape)
-        error = np.abs(made - expected)
-        wrong = ~(error <= bound)
+        error, allowed = np.abs(made - expected), np.broadcast_to(bound, made.shape)
+        wrong = ~(error <= allowed)
         if not wrong.any():
             continue
-        worst = np.unravel_index(np.argmax(np.where(wrong, error / (bound + TINY), 0)), made.shape)
-        at = tuple(int(i) for i in worst)
+        worst = np.argmax(np.where(wrong, error / (allowed + TINY), 0.0))
+        at = tuple(int(i) for i in np.unravel_index(worst, made.shape))
         raise AssertionError(
             f"{name}{list(at)}: got {made[at]!r}, expected {expected[at]!r} "
-            f"+- {bound[at]:.3g}; {wrong.sum()} of {wrong.size} wrong"
+            f"+- {allowed[at]:.3g}; {wrong.sum()} of {wrong.size} wrong"
         )
 
 

@@ -226,13 +226,13 @@ def prelu_backward(x: ArrayLike, alpha: ArrayLike, dy: ArrayLike) -> tuple[F64, 
 
 def softmax_forward(x: ArrayLike) -> F64:
     e = np.exp(f64(x) - f64(x).max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    return f64(e / e.sum(axis=1, keepdims=True))
 
 
 def softmax_backward(y: ArrayLike, dy: ArrayLike) -> F64:
     """dx: row by row, the Jacobian diag(y) - y y' times dy."""
-    y, dy = f64(y), f64(dy)
-    return np.stack([(np.diag(p) - np.outer(p, p)) @ d for p, d in zip(y, dy, strict=True)])
+    rows = zip(f64(y), f64(dy), strict=True)
+    return f64([(np.diag(p) - np.outer(p, p)) @ d for p, d in rows])
 
 
 # Losses. Each returns one loss a row and the gradient of the mean over rows of weight * loss.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
+from evengrad import _core
 from gradcheck import assert_gradients
 from harness import (
     PER_SAMPLE,
@@ -48,9 +49,7 @@ def forward(
     y = output(rows, n_out, per_sample)
     run(
         rows,
-        lambda p: p.dense_forward(
-            batch(x, per_sample), matrix(w), matrix(b) if bias else None, y
-        ),
+        lambda p: p.dense_forward(batch(x, per_sample), matrix(w), matrix(b) if bias else None, y),
         per_sample=per_sample,
         threads=threads,
     )
@@ -162,7 +161,7 @@ def test_gradients_by_finite_differences() -> None:
     arrays = {"x": batch(x), "kernel": matrix(w), "bias": matrix(b)}
     y, dx, dkernel, dbias = output(9, 5), output(9, 7), blank(w), blank(b)
 
-    def record(p: object) -> None:
+    def record(p: _core.Program) -> None:
         p.dense_forward(arrays["x"], arrays["kernel"], arrays["bias"], y)
         p.dense_backward(arrays["x"], arrays["kernel"], upstream(c), dkernel, dbias, dx)
 

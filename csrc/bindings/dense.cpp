@@ -6,56 +6,47 @@ namespace {
 
 void dense_forward(PyProgram& self, py::object x, py::object kernel, py::object bias,
                    py::object y) {
-  const ArrayView x_(self, x, "x", Access::kRead), w_(self, kernel, "kernel", Access::kRead);
-  const ArrayView y_(self, y, "y", Access::kWrite);
+  Arguments a(self);
   DenseForward args{};
-  args.x = x_.tensor();
-  args.w = w_.matrix(args.x.columns, -1);
-  args.y = y_.like({nullptr, args.x.per_sample, args.w.columns, 0});
-  check_apart(y_.borrowed(), {x_.borrowed(), w_.borrowed()});
-  args.bias = optional_input(self, bias, "bias", args.w.columns);
-  Flow flow;
-  flow.writes = args.y.data;
-  flow.work = 2.0 * args.x.per_sample * args.w.rows * args.w.columns;
-  self.program.record(kernels().dense_forward, args, flow);
+  args.x = a.batch(x, "x", Access::kRead);
+  args.w = a.matrix(kernel, "kernel", Access::kRead, args.x.columns, -1);
+  args.bias = a.optional_vector(bias, "bias", Access::kRead, args.w.columns);
+  args.y = a.shared_like(y, "y", Access::kWrite, {nullptr, args.x.per_sample, args.w.columns, 0});
+  a.check();
+  const double work = 2.0 * args.x.per_sample * args.w.rows * args.w.columns;
+  self.program.record(kernels().dense_forward, args, {a.extents(), false, work});
 }
 
 void dense_backward(PyProgram& self, py::object x, py::object kernel, py::object dy,
                     py::object dkernel, py::object dbias, py::object dx) {
-  const ArrayView x_(self, x, "x", Access::kRead), w_(self, kernel, "kernel", Access::kRead);
-  const ArrayView dy_(self, dy, "dy", Access::kRead);
+  Arguments a(self);
   DenseBackward args{};
-  args.x = x_.tensor();
-  args.w = w_.matrix(args.x.columns, -1);
-  args.dy = dy_.like({nullptr, args.x.per_sample, args.w.columns, 0});
-  Flow flow;
+  args.x = a.batch(x, "x", Access::kRead);
+  args.w = a.matrix(kernel, "kernel", Access::kRead, args.x.columns, -1);
+  args.dy = a.batch_like(dy, "dy", Access::kRead, {nullptr, args.x.per_sample, args.w.columns, 0});
+  args.db = a.optional_vector(dbias, "dbias", Access::kWrite, args.w.columns);
   const double product = 2.0 * args.x.per_sample * args.w.rows * args.w.columns;
+  double work = 0.0;
   if (!dkernel.is_none()) {
-    const ArrayView dw_(self, dkernel, "dkernel", Access::kWrite);
-    args.dw = dw_.matrix(args.w.rows, args.w.columns);
-    check_apart(dw_.borrowed(), {x_.borrowed(), w_.borrowed(), dy_.borrowed()});
-    flow.work += product;
+    args.dw = a.matrix(dkernel, "dkernel", Access::kWrite, args.w.rows, args.w.columns);
+    work += product;
   }
-  args.db = optional_output(self, dbias, "dbias", args.w.columns,
-                            {x_.borrowed(), w_.borrowed(), dy_.borrowed()});
   if (!dx.is_none()) {
-    const ArrayView dx_(self, dx, "dx", Access::kWrite);
-    args.dx = dx_.like(args.x);
-    check_apart(dx_.borrowed(), {x_.borrowed(), w_.borrowed(), dy_.borrowed()});
-    args.dyt =
-        self.workspace<float>(padded(args.w.columns) * padded(args.x.per_sample * self.capacity()));
-    flow.work += product;
+    args.dx = a.batch_like(dx, "dx", Access::kWrite, args.x);
+    const int64_t rows = padded(args.x.per_sample * self.capacity());
+    args.dyt = self.workspace<float>(padded(args.w.columns) * rows);
+    work += product;
   }
-  self.program.record(kernels().dense_backward, args, flow);
+  a.check();
+  self.program.record(kernels().dense_backward, args, {a.extents(), false, work});
 }
 
 }  // namespace
 
 void bind_dense(py::class_<PyProgram>& program) {
-  using namespace py::literals;
-  program.def("dense_forward", dense_forward, "x"_a, "kernel"_a, "bias"_a, "y"_a);
-  program.def("dense_backward", dense_backward, "x"_a, "kernel"_a, "dy"_a, "dkernel"_a, "dbias"_a,
-              "dx"_a);
+  define(program, "dense_forward", dense_forward, {{"x"}, {"kernel"}, {"bias"}, {"y"}});
+  define(program, "dense_backward", dense_backward,
+         {{"x"}, {"kernel"}, {"dy"}, {"dkernel"}, {"dbias"}, {"dx"}});
 }
 
 }  // namespace evengrad::bindings

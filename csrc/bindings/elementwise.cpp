@@ -29,124 +29,105 @@ void fill_parameters(const Activation& f, const std::vector<float>& given, float
   }
 }
 
-Flow pass(const Tensor& reads, const Tensor& writes, double cost) {
-  Flow flow;
-  flow.reads = reads.data;
-  flow.writes = writes.data;
-  flow.work = cost * static_cast<double>(reads.per_sample * reads.columns);
-  return flow;
+double work_of(const Tensor& t, double each) {
+  return each * static_cast<double>(t.per_sample * t.columns);
 }
 
-void activation_forward(PyProgram& self, const std::string& name, py::object x, py::object y,
-                        const std::vector<float>& parameters) {
+void activation_forward(PyProgram& self, std::string name, py::object x, py::object y,
+                        std::vector<float> parameters) {
   const Activation& f = activation_named(name);
-  const ArrayView x_(self, x, "x", Access::kRead), y_(self, y, "y", Access::kWrite);
+  Arguments a(self);
   ActivationForward args{};
-  args.x = x_.tensor();
-  args.y = y_.like(args.x);
-  check_apart(y_.borrowed(), {x_.borrowed()}, true);
+  args.x = a.shared(x, "x", Access::kRead);
+  args.y = a.shared_like(y, "y", Access::kWrite, args.x);
+  a.check({{"x", "y"}});
   fill_parameters(f, parameters, args.parameter);
-  self.program.record(f.forward, args, pass(args.x, args.y, 10.0));
+  self.program.record(f.forward, args, {a.extents(), false, work_of(args.x, 10.0)});
 }
 
-void activation_backward(PyProgram& self, const std::string& name, py::object x, py::object y,
-                         py::object dy, py::object dx, const std::vector<float>& parameters) {
+void activation_backward(PyProgram& self, std::string name, py::object x, py::object y,
+                         py::object dy, py::object dx, std::vector<float> parameters) {
   const Activation& f = activation_named(name);
-  const ArrayView y_(self, y, "y", Access::kRead), dy_(self, dy, "dy", Access::kRead);
-  const ArrayView dx_(self, dx, "dx", Access::kWrite);
+  Arguments a(self);
   ActivationBackward args{};
-  args.y = y_.tensor();
-  args.dy = dy_.like(args.y);
-  args.dx = dx_.like(args.y);
-  check_apart(dx_.borrowed(), {dy_.borrowed()}, true);
-  check_apart(dx_.borrowed(), {y_.borrowed()});
-  if (f.needs_input) {
-    const ArrayView x_(self, x, "x", Access::kRead);
-    args.x = x_.like(args.y);
-    check_apart(dx_.borrowed(), {x_.borrowed()});
-  }
+  args.y = a.shared(y, "y", Access::kRead);
+  args.dy = a.shared_like(dy, "dy", Access::kRead, args.y);
+  args.dx = a.shared_like(dx, "dx", Access::kWrite, args.y);
+  if (f.needs_input) args.x = a.shared_like(x, "x", Access::kRead, args.y);
+  a.check({{"dy", "dx"}});
   fill_parameters(f, parameters, args.parameter);
-  self.program.record(f.backward, args, pass(args.dy, args.dx, 4.0));
+  self.program.record(f.backward, args, {a.extents(), false, work_of(args.dy, 4.0)});
 }
 
 void prelu_forward(PyProgram& self, py::object x, py::object alpha, py::object y) {
-  const ArrayView x_(self, x, "x", Access::kRead), y_(self, y, "y", Access::kWrite);
+  Arguments a(self);
   PReLUForward args{};
-  args.x = x_.tensor();
-  args.y = y_.like(args.x);
-  check_apart(y_.borrowed(), {x_.borrowed()}, true);
-  args.alpha = ArrayView(self, alpha, "alpha", Access::kRead).vector(args.x.columns);
-  self.program.record(kernels().prelu_forward, args, pass(args.x, args.y, 3.0));
+  args.x = a.shared(x, "x", Access::kRead);
+  args.alpha = a.vector(alpha, "alpha", Access::kRead, args.x.columns);
+  args.y = a.shared_like(y, "y", Access::kWrite, args.x);
+  a.check({{"x", "y"}});
+  self.program.record(kernels().prelu_forward, args, {a.extents(), false, work_of(args.x, 3.0)});
 }
 
 void prelu_backward(PyProgram& self, py::object x, py::object alpha, py::object dy,
                     py::object dalpha, py::object dx) {
-  const ArrayView x_(self, x, "x", Access::kRead), dy_(self, dy, "dy", Access::kRead);
+  Arguments a(self);
   PReLUBackward args{};
-  args.x = x_.tensor();
-  args.dy = dy_.like(args.x);
-  args.alpha = ArrayView(self, alpha, "alpha", Access::kRead).vector(args.x.columns);
-  args.dalpha =
-      optional_output(self, dalpha, "dalpha", args.x.columns, {x_.borrowed(), dy_.borrowed()});
-  if (!dx.is_none()) {
-    const ArrayView dx_(self, dx, "dx", Access::kWrite);
-    args.dx = dx_.like(args.x);
-    check_apart(dx_.borrowed(), {dy_.borrowed()}, true);
-    check_apart(dx_.borrowed(), {x_.borrowed()});
-  }
+  args.x = a.shared(x, "x", Access::kRead);
+  args.dy = a.shared_like(dy, "dy", Access::kRead, args.x);
+  args.alpha = a.vector(alpha, "alpha", Access::kRead, args.x.columns);
+  args.dalpha = a.optional_vector(dalpha, "dalpha", Access::kWrite, args.x.columns);
+  if (!dx.is_none()) args.dx = a.shared_like(dx, "dx", Access::kWrite, args.x);
+  a.check({{"dy", "dx"}});
   args.partial =
       self.workspace<double>(padded(args.x.columns) * self.chunks_at_most(args.x.per_sample));
-  self.program.record(kernels().prelu_backward, args, pass(args.dy, args.dx, 6.0));
+  self.program.record(kernels().prelu_backward, args, {a.extents(), false, work_of(args.x, 6.0)});
 }
 
 void softmax_forward(PyProgram& self, py::object x, py::object y) {
-  const ArrayView x_(self, x, "x", Access::kRead), y_(self, y, "y", Access::kWrite);
+  Arguments a(self);
   SoftmaxForward args{};
-  args.x = x_.tensor();
-  args.y = y_.like(args.x);
-  check_apart(y_.borrowed(), {x_.borrowed()}, true);
-  Flow flow;
-  flow.work = 20.0 * static_cast<double>(args.x.per_sample * args.x.columns);
-  self.program.record(kernels().softmax_forward, args, flow);
+  args.x = a.batch(x, "x", Access::kRead);
+  args.y = a.batch_like(y, "y", Access::kWrite, args.x);
+  a.check({{"x", "y"}});
+  self.program.record(kernels().softmax_forward, args, {a.extents(), false, work_of(args.x, 20.0)});
 }
 
 void softmax_backward(PyProgram& self, py::object y, py::object dy, py::object dx) {
-  const ArrayView y_(self, y, "y", Access::kRead), dy_(self, dy, "dy", Access::kRead);
-  const ArrayView dx_(self, dx, "dx", Access::kWrite);
+  Arguments a(self);
   SoftmaxBackward args{};
-  args.y = y_.tensor();
-  args.dy = dy_.like(args.y);
-  args.dx = dx_.like(args.y);
-  check_apart(dx_.borrowed(), {dy_.borrowed()}, true);
-  check_apart(dx_.borrowed(), {y_.borrowed()});
-  self.program.record(kernels().softmax_backward, args, {});
+  args.y = a.batch(y, "y", Access::kRead);
+  args.dy = a.batch_like(dy, "dy", Access::kRead, args.y);
+  args.dx = a.batch_like(dx, "dx", Access::kWrite, args.y);
+  a.check({{"dy", "dx"}});
+  self.program.record(kernels().softmax_backward, args, {a.extents(), false, work_of(args.y, 4.0)});
 }
 
 void dropout(PyProgram& self, py::object x, py::object y, double rate, uint32_t layer) {
   if (!(rate >= 0.0 && rate < 1.0)) {
     throw py::value_error("rate: expected a number in [0, 1), got " + std::to_string(rate));
   }
-  const ArrayView x_(self, x, "x", Access::kRead), y_(self, y, "y", Access::kWrite);
+  Arguments a(self);
   Dropout args{};
-  args.x = x_.tensor();
-  args.y = y_.like(args.x);
-  check_apart(y_.borrowed(), {x_.borrowed()}, true);
+  args.x = a.shared(x, "x", Access::kRead);
+  args.y = a.shared_like(y, "y", Access::kWrite, args.x);
+  a.check({{"x", "y"}});
   args.rate = rate;
   args.layer = layer;
-  self.program.record(kernels().dropout, args, pass(args.x, args.y, 20.0));
+  self.program.record(kernels().dropout, args, {a.extents(), false, work_of(args.x, 20.0)});
 }
 
 void reshape(PyProgram& self, py::object x, py::object y) {
-  const ArrayView x_(self, x, "x", Access::kRead), y_(self, y, "y", Access::kWrite);
+  Arguments a(self);
   Reshape args{};
-  args.x = x_.tensor();
-  args.y = y_.tensor();
+  args.x = a.batch(x, "x", Access::kRead);
+  args.y = a.batch(y, "y", Access::kWrite);
   const int64_t have = args.x.per_sample * args.x.columns;
   if (have != args.y.per_sample * args.y.columns) {
     refuse("y", "expected " + std::to_string(have) + " numbers a sample, as in x", y);
   }
-  check_apart(y_.borrowed(), {x_.borrowed()});
-  self.program.record(kernels().reshape, args, {});
+  a.check();
+  self.program.record(kernels().reshape, args, {a.extents(), false, work_of(args.x, 4.0)});
 }
 
 struct ActivationInfo {
@@ -172,24 +153,23 @@ py::dict activation_table() {
 }  // namespace
 
 void bind_elementwise(py::module_& module, py::class_<PyProgram>& program) {
-  using namespace py::literals;
   py::class_<ActivationInfo>(module, "ActivationInfo", "One entry of the activation family.")
       .def_readonly("name", &ActivationInfo::name)
       .def_readonly("formula", &ActivationInfo::formula)
       .def_readonly("needs_input", &ActivationInfo::needs_input)
       .def_readonly("parameters", &ActivationInfo::parameters);
   module.attr("activations") = activation_table();
-  program
-      .def("activation_forward", activation_forward, "name"_a, "x"_a, "y"_a,
-           "parameters"_a = std::vector<float>())
-      .def("activation_backward", activation_backward, "name"_a, "x"_a, "y"_a, "dy"_a, "dx"_a,
-           "parameters"_a = std::vector<float>())
-      .def("prelu_forward", prelu_forward, "x"_a, "alpha"_a, "y"_a)
-      .def("prelu_backward", prelu_backward, "x"_a, "alpha"_a, "dy"_a, "dalpha"_a, "dx"_a)
-      .def("softmax_forward", softmax_forward, "x"_a, "y"_a)
-      .def("softmax_backward", softmax_backward, "y"_a, "dy"_a, "dx"_a)
-      .def("dropout", dropout, "x"_a, "y"_a, "rate"_a, "layer"_a)
-      .def("reshape", reshape, "x"_a, "y"_a);
+  const py::object none_given = py::tuple();
+  define(program, "activation_forward", activation_forward,
+         {{"name"}, {"x"}, {"y"}, {"parameters", none_given}});
+  define(program, "activation_backward", activation_backward,
+         {{"name"}, {"x"}, {"y"}, {"dy"}, {"dx"}, {"parameters", none_given}});
+  define(program, "prelu_forward", prelu_forward, {{"x"}, {"alpha"}, {"y"}});
+  define(program, "prelu_backward", prelu_backward, {{"x"}, {"alpha"}, {"dy"}, {"dalpha"}, {"dx"}});
+  define(program, "softmax_forward", softmax_forward, {{"x"}, {"y"}});
+  define(program, "softmax_backward", softmax_backward, {{"y"}, {"dy"}, {"dx"}});
+  define(program, "dropout", dropout, {{"x"}, {"y"}, {"rate"}, {"layer"}});
+  define(program, "reshape", reshape, {{"x"}, {"y"}});
 }
 
 }  // namespace evengrad::bindings

@@ -45,17 +45,19 @@ void run(PyProgram& self, int64_t rows, double learning_rate, int64_t iteration,
   replay(self, step, {1, rows, rows, nullptr});
 }
 
-// A C-contiguous array of exactly T with `width` numbers in each of its rows.
+// A C-contiguous array of exactly T with `width` numbers in each of its rows (rows -1: any).
 template <class T>
-T* rows_of_source(py::handle object, const char* name, int64_t rows, int64_t width, bool write) {
+T* source(py::handle object, const char* name, int64_t rows, int64_t width, bool write = false) {
   if (!py::isinstance<py::array>(object)) refuse(name, "expected a numpy array", object);
   const auto array = py::reinterpret_borrow<py::array>(object);
   const bool fits = array.dtype().equal(py::dtype::of<T>()) &&
                     (array.flags() & py::array::c_style) && array.ndim() >= 1 &&
-                    (rows < 0 || array.shape(0) == rows) && array.size() == array.shape(0) * width;
+                    (rows < 0 || array.shape(0) == rows) &&
+                    array.size() == array.shape(0) * width &&
+                    reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) == 0;
   if (!fits || (write && !array.writeable())) {
     refuse(name,
-           "expected " + std::string(write ? "a writeable " : "a ") + "C-contiguous " +
+           "expected a " + std::string(write ? "writeable " : "") + "C-contiguous " +
                std::string(py::str(py::dtype::of<T>())) + " array of " +
                (rows < 0 ? "rows" : std::to_string(rows) + " rows") + " of " +
                std::to_string(width) + " numbers",
@@ -64,25 +66,39 @@ T* rows_of_source(py::handle object, const char* name, int64_t rows, int64_t wid
   return static_cast<T*>(const_cast<void*>(array.data()));
 }
 
+void check_output(const py::object& output, std::initializer_list<py::object> sources) {
+  const auto out = py::reinterpret_borrow<py::array>(output);
+  const auto* begin = static_cast<const char*>(out.data());
+  for (const py::object& object : sources) {
+    if (object.is_none()) continue;
+    const auto array = py::reinterpret_borrow<py::array>(object);
+    const auto* other = static_cast<const char*>(array.data());
+    if (begin < other + array.nbytes() && other < begin + out.nbytes()) {
+      throw py::value_error("output: expected memory of its own, but it overlaps a source");
+    }
+  }
+}
+
 int64_t run_batches(PyProgram& self, py::object x, py::object y, py::object weight,
                     py::object order, py::object output, int64_t first, int64_t steps,
                     py::object learning_rates, int64_t iteration, double clip, uint64_t seed) {
   if (!self.x_width) throw py::value_error("run_batches: this program gathers nothing; call run");
   Step step{};
-  step.x = rows_of_source<float>(x, "x", -1, self.x_width, false);
+  step.x = source<float>(x, "x", -1, self.x_width);
   step.source_rows = py::reinterpret_borrow<py::array>(x).shape(0);
-  if (self.labels) step.y = rows_of_source<int32_t>(y, "y", step.source_rows, 1, false);
-  if (self.y_width) step.y = rows_of_source<float>(y, "y", step.source_rows, self.y_width, false);
+  if (self.labels) step.y = source<int32_t>(y, "y", step.source_rows, 1);
+  if (self.target_width) step.y = source<float>(y, "y", step.source_rows, self.target_width);
   if (!weight.is_none()) {
-    step.weight = rows_of_source<float>(weight, "weight", step.source_rows, 1, false);
+    step.weight = source<float>(weight, "weight", step.source_rows, 1);
   }
   Batches batches{steps, self.capacity(), step.source_rows, nullptr};
   if (!order.is_none()) {
-    step.order = rows_of_source<int64_t>(order, "order", -1, 1, false);
+    step.order = source<int64_t>(order, "order", -1, 1);
     batches.end = py::reinterpret_borrow<py::array>(order).shape(0);
   }
   if (self.output_width) {
-    step.output = rows_of_source<float>(output, "output", batches.end, self.output_width, true);
+    step.output = source<float>(output, "output", batches.end, self.output_width, true);
+    check_output(output, {x, y, weight});
   }
   const int64_t available =
       first < 0 ? 0 : (batches.end - first + self.capacity() - 1) / self.capacity();
@@ -93,8 +109,7 @@ int64_t run_batches(PyProgram& self, py::object x, py::object y, py::object weig
                           std::to_string(steps));
   }
   if (!learning_rates.is_none()) {
-    batches.learning_rates =
-        rows_of_source<double>(learning_rates, "learning_rates", steps, 1, false);
+    batches.learning_rates = source<double>(learning_rates, "learning_rates", steps, 1);
   }
   step.first = first;
   step.iteration = iteration;
@@ -113,25 +128,33 @@ py::object failure(const PyProgram& self) {
 }  // namespace
 
 void bind_replay(py::class_<PyProgram>& program) {
-  using namespace py::literals;
-  const double infinity = std::numeric_limits<double>::infinity();
   program
-      .def(py::init([](int64_t capacity) {
-             if (capacity >= 1 && capacity <= (int64_t{1} << 40)) {
-               return std::make_unique<PyProgram>(capacity);
-             }
-             throw py::value_error("capacity: expected at least 1 row, got " +
-                                   std::to_string(capacity));
-           }),
-           "capacity"_a)
+      .def(
+          py::init([](const py::object& capacity) {
+            const auto rows = converted<int64_t>(capacity, "capacity");
+            if (rows >= 1 && rows <= (int64_t{1} << 40)) return std::make_unique<PyProgram>(rows);
+            throw py::value_error("capacity: expected at least 1 row, got " + std::to_string(rows));
+          }),
+          py::arg("capacity"))
       .def("__len__", [](const PyProgram& self) { return self.program.size(); })
       .def_property_readonly("capacity", &PyProgram::capacity)
-      .def_property_readonly("failure", failure)
-      .def("run", run, "rows"_a, py::kw_only(), "learning_rate"_a = 0.0, "iteration"_a = 1,
-           "clip"_a = infinity, "seed"_a = 0)
-      .def("run_batches", run_batches, "x"_a, "y"_a = py::none(), "weight"_a = py::none(),
-           "order"_a = py::none(), "output"_a = py::none(), py::kw_only(), "first"_a, "steps"_a,
-           "learning_rates"_a = py::none(), "iteration"_a = 1, "clip"_a = infinity, "seed"_a = 0);
+      .def_property_readonly("failure", failure);
+  const Parameter rate{"learning_rate", py::float_(0.0)}, iteration{"iteration", py::int_(1)};
+  const Parameter clip{"clip", py::float_(std::numeric_limits<double>::infinity())};
+  const Parameter seed{"seed", py::int_(0)};
+  define(program, "run", run, {{"rows"}, rate, iteration, clip, seed});
+  define(program, "run_batches", run_batches,
+         {{"x"},
+          {"y", py::none()},
+          {"weight", py::none()},
+          {"order", py::none()},
+          {"output", py::none()},
+          {"first"},
+          {"steps"},
+          {"learning_rates", py::none()},
+          iteration,
+          clip,
+          seed});
 }
 
 }  // namespace evengrad::bindings

@@ -1,0 +1,111 @@
+// What Python sees as evengrad._core.Program, and how its methods take their arguments.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../program.h"
+
+namespace evengrad::bindings {
+
+namespace py = pybind11;
+
+enum class Access { kRead, kWrite };
+
+// The recorded list with all that its pointers point into.
+struct PyProgram {
+  explicit PyProgram(int64_t capacity) : program(capacity) {}
+
+  int64_t capacity() const { return program.capacity(); }
+  // Chunks of rows that a kernel may need, over all numbers of samples up to the capacity.
+  int64_t chunks_at_most(int64_t per_sample) const {
+    return (per_sample * capacity() + kChunkRows - 1) / kChunkRows + 1;
+  }
+  // Zeroed memory that lives as long as the program.
+  template <class T>
+  T* workspace(int64_t count) {
+    const std::size_t bytes =
+        (static_cast<std::size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    void* memory = ::operator new(bytes, std::align_val_t{kAlignment});
+    std::memset(memory, 0, bytes);
+    workspaces.emplace_back(memory,
+                            [](void* p) { ::operator delete(p, std::align_val_t{kAlignment}); });
+    return static_cast<T*>(memory);
+  }
+
+  Program program;
+  std::vector<py::object> arrays;
+  std::vector<std::shared_ptr<void>> workspaces;
+  std::vector<std::pair<BatchNormForward, std::vector<Extent>>> batch_norms;
+  std::atomic<bool> running{false};
+  // Numbers a sample that run_batches reads and writes; 0: none, or not yet known.
+  int64_t x_width = 0, target_width = 0, output_width = 0;
+  bool labels = false;
+};
+
+// A named argument of a method; one with a fallback may be left out.
+struct Parameter {
+  const char* name;
+  py::object fallback = {};
+};
+
+// Positional and named arguments in the order of the parameters, or one short line.
+std::vector<py::object> arguments_of(const std::string& method,
+                                     const std::vector<Parameter>& parameters, const py::args& args,
+                                     const py::kwargs& kwargs);
+
+template <class T>
+T converted(const py::object& object, const char* name) {
+  if constexpr (std::is_same_v<T, py::object>) {
+    return object;
+  } else {
+    try {
+      return py::cast<T>(object);
+    } catch (const py::cast_error&) {
+      const char* wanted = std::is_same_v<T, std::string> ? "a string"
+                           : std::is_same_v<T, bool>      ? "a bool"
+                           : std::is_arithmetic_v<T>      ? "a number in range"
+                                                          : "a sequence";
+      throw py::type_error(std::string(name) + ": expected " + wanted + ", got " +
+                           std::string(py::str(py::type::of(object).attr("__name__"))));
+    }
+  }
+}
+
+template <class Result, class... Ts, std::size_t... i>
+Result call(Result (*method)(PyProgram&, Ts...), PyProgram& self,
+            const std::vector<py::object>& values, const std::vector<Parameter>& parameters,
+            std::index_sequence<i...>) {
+  return method(self, converted<Ts>(values[i], parameters[i].name)...);
+}
+
+// Adds a method. pybind11's own conversion would answer a wrong argument with the text of all
+// arrays of the call.
+template <class Result, class... Ts>
+void define(py::class_<PyProgram>& program, const char* name, Result (*method)(PyProgram&, Ts...),
+            std::vector<Parameter> parameters) {
+  program.def(name, [=](PyProgram& self, const py::args& args, const py::kwargs& kwargs) {
+    const auto values = arguments_of(name, parameters, args, kwargs);
+    return call(method, self, values, parameters, std::index_sequence_for<Ts...>{});
+  });
+}
+
+void bind_dense(py::class_<PyProgram>& program);
+void bind_batch_norm(py::class_<PyProgram>& program);
+void bind_elementwise(py::module_& module, py::class_<PyProgram>& program);
+void bind_training(py::class_<PyProgram>& program);
+void bind_updates(py::class_<PyProgram>& program);
+void bind_replay(py::class_<PyProgram>& program);
+
+}  // namespace evengrad::bindings

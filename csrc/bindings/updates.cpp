@@ -1,0 +1,200 @@
+// Gradient norms, clipping and updates over lists of variables.
+#include "array_view.h"
+#include "named.h"
+
+namespace evengrad::bindings {
+
+namespace {
+
+const Named<Clip> kClips[] = {
+    {"none", Clip::kNone},
+    {"value", Clip::kValue},
+    {"norm", Clip::kNorm},
+    {"global_norm", Clip::kGlobalNorm},
+};
+
+// Pieces small enough for threads to share.
+constexpr int64_t kChunkFloats = 4096;
+
+// Variables, or what belongs to them, as matrices; a vector has one row.
+using Matrices = std::vector<Matrix>;
+Matrices matrices_of(Arguments& a, const py::object& arrays, const char* name, Access access) {
+  if (!py::isinstance<py::list>(arrays) && !py::isinstance<py::tuple>(arrays)) {
+    refuse(name, "expected a list of arrays", arrays);
+  }
+  Matrices result;
+  for (const py::handle object : arrays) {
+    const bool flat =
+        py::isinstance<py::array>(object) && py::reinterpret_borrow<py::array>(object).ndim() == 1;
+    if (flat) {
+      const int64_t n = py::reinterpret_borrow<py::array>(object).shape(0);
+      result.push_back({a.vector(object, name, access, n), 1, n, padded(n)});
+    } else {
+      result.push_back(a.matrix(object, name, access, -1, -1));
+    }
+  }
+  return result;
+}
+
+void check_shapes(const Matrices& a, const Matrices& b, const char* name) {
+  bool fits = a.size() == b.size();
+  for (std::size_t i = 0; fits && i < a.size(); ++i) {
+    fits = a[i].rows == b[i].rows && a[i].columns == b[i].columns;
+  }
+  if (fits) return;
+  throw py::value_error(std::string(name) + ": expected arrays of the shapes of the gradients");
+}
+
+bool has_gaps(const Matrix& m) { return m.rows > 1 && m.pitch != padded(m.columns); }
+
+// Gradients, values (may be empty) and slots (likewise) in pieces. Rows with their padding; what
+// may lie between them is not touched.
+std::pair<const Chunk*, int64_t> chunks_of_variables(PyProgram& self, const Matrices& gradients,
+                                                     const Matrices& values,
+                                                     const std::vector<Matrices>& slots) {
+  std::vector<Chunk> chunks;
+  for (std::size_t v = 0; v < gradients.size(); ++v) {
+    const Matrix& g = gradients[v];
+    bool gaps = has_gaps(g) || (!values.empty() && has_gaps(values[v]));
+    for (const Matrices& slot : slots) gaps = gaps || (!slot.empty() && has_gaps(slot[v]));
+    const int64_t rows = gaps ? g.rows : 1;
+    const int64_t length = gaps ? padded(g.columns) : g.rows * padded(g.columns);
+    const auto at = [&](const Matrix& m, int64_t row, int64_t column) {
+      return m.data + row * m.pitch + column;
+    };
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t begin = 0; begin < length; begin += kChunkFloats) {
+        Chunk chunk{};
+        chunk.gradient = at(g, row, begin);
+        if (!values.empty()) chunk.value = at(values[v], row, begin);
+        for (std::size_t s = 0; s < slots.size(); ++s) {
+          if (!slots[s].empty()) chunk.slot[s] = at(slots[s][v], row, begin);
+        }
+        chunk.length = std::min(kChunkFloats, length - begin);
+        chunk.variable = static_cast<int32_t>(v);
+        chunks.push_back(chunk);
+      }
+    }
+  }
+  auto* memory = self.workspace<Chunk>(static_cast<int64_t>(chunks.size()));
+  std::copy(chunks.begin(), chunks.end(), memory);
+  return {memory, static_cast<int64_t>(chunks.size())};
+}
+
+void gradient_norms(PyProgram& self, py::object gradients, py::object norms) {
+  Arguments a(self);
+  GradientNorms args{};
+  const Matrices g = matrices_of(a, gradients, "gradients", Access::kRead);
+  args.variables = static_cast<int64_t>(g.size());
+  args.norms = a.plain<double>(norms, "norms", Access::kWrite, args.variables);
+  a.check();
+  std::tie(args.chunks, args.count) = chunks_of_variables(self, g, {}, {});
+  args.partial = self.workspace<double>(args.count);
+  self.program.record(kernels().gradient_norms, args, {a.extents(), true});
+}
+
+// What all updates have in common. Slots may be None where a kernel can do without.
+Update update_of(PyProgram& self, Arguments& a, const py::object* values,
+                 const py::object& gradients, const std::vector<py::object>& slots,
+                 const py::object& norms, const std::string& clip) {
+  Update args{};
+  args.clip = kind_named(kClips, "clip", clip);
+  const Access access = values ? Access::kRead : Access::kWrite;
+  const Matrices g = matrices_of(a, gradients, "gradients", access);
+  Matrices w;
+  if (values) {
+    w = matrices_of(a, *values, "values", Access::kWrite);
+    check_shapes(g, w, "values");
+  }
+  std::vector<Matrices> s;
+  for (const py::object& slot : slots) {
+    s.emplace_back();
+    if (slot.is_none()) continue;
+    s.back() = matrices_of(a, slot, "slots", Access::kWrite);
+    check_shapes(g, s.back(), "slots");
+  }
+  args.variables = static_cast<int64_t>(g.size());
+  args.norms = a.plain<double>(norms, "norms", Access::kRead, args.variables);
+  a.check();
+  std::tie(args.chunks, args.count) = chunks_of_variables(self, g, w, s);
+  return args;
+}
+
+void clip(PyProgram& self, py::object gradients, py::object norms, std::string kind) {
+  Arguments a(self);
+  const Update args = update_of(self, a, nullptr, gradients, {}, norms, kind);
+  self.program.record(kernels().clip, args, {a.extents()});
+}
+
+void sgd(PyProgram& self, py::object values, py::object gradients, py::object momenta,
+         py::object norms, std::string clip, double momentum, bool nesterov) {
+  Arguments a(self);
+  Update args = update_of(self, a, &values, gradients, {momenta}, norms, clip);
+  args.a = momentum;
+  args.variant = nesterov;
+  self.program.record(kernels().sgd, args, {a.extents()});
+}
+
+void adam(PyProgram& self, py::object values, py::object gradients, std::vector<py::object> slots,
+          py::object norms, std::string clip, double beta_1, double beta_2, double epsilon,
+          bool amsgrad) {
+  const std::size_t wanted = amsgrad ? 3 : 2;
+  if (slots.size() != wanted) {
+    throw py::value_error("slots: expected " + std::to_string(wanted) + " lists of arrays, got " +
+                          std::to_string(slots.size()));
+  }
+  for (const py::object& slot : slots) {
+    if (slot.is_none()) refuse("slots", "expected a list of arrays", slot);
+  }
+  Arguments a(self);
+  Update args = update_of(self, a, &values, gradients, slots, norms, clip);
+  args.a = beta_1;
+  args.b = beta_2;
+  args.epsilon = epsilon;
+  args.variant = amsgrad;
+  self.program.record(kernels().adam, args, {a.extents()});
+}
+
+void rmsprop(PyProgram& self, py::object values, py::object gradients, py::object velocities,
+             py::object momenta, py::object means, py::object norms, std::string clip, double rho,
+             double momentum, double epsilon) {
+  if (velocities.is_none()) refuse("velocities", "expected a list of arrays", velocities);
+  Arguments a(self);
+  Update args = update_of(self, a, &values, gradients, {velocities, momenta, means}, norms, clip);
+  args.a = rho;
+  args.b = momentum;
+  args.epsilon = epsilon;
+  self.program.record(kernels().rmsprop, args, {a.extents()});
+}
+
+}  // namespace
+
+void bind_updates(py::class_<PyProgram>& program) {
+  define(program, "gradient_norms", gradient_norms, {{"gradients"}, {"norms"}});
+  define(program, "clip", clip, {{"gradients"}, {"norms"}, {"kind"}});
+  define(program, "sgd", sgd,
+         {{"values"}, {"gradients"}, {"momenta"}, {"norms"}, {"clip"}, {"momentum"}, {"nesterov"}});
+  define(program, "adam", adam,
+         {{"values"},
+          {"gradients"},
+          {"slots"},
+          {"norms"},
+          {"clip"},
+          {"beta_1"},
+          {"beta_2"},
+          {"epsilon"},
+          {"amsgrad"}});
+  define(program, "rmsprop", rmsprop,
+         {{"values"},
+          {"gradients"},
+          {"velocities"},
+          {"momenta"},
+          {"means"},
+          {"norms"},
+          {"clip"},
+          {"rho"},
+          {"momentum"},
+          {"epsilon"}});
+}
+
+}  // namespace evengrad::bindings
