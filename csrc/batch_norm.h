@@ -105,10 +105,12 @@ static void batch_norm_forward(const BatchNormForward& a, const Step& step, cons
   for (int64_t r = share.rows.begin; r < share.rows.end; ++r) {
     const float* x = a.x.data + r * a.x.pitch;
     float* y = a.y.data + r * a.y.pitch;
+    float* xhat = a.xhat.data ? a.xhat.data + r * a.xhat.pitch : y;
 #pragma omp simd
     for (int64_t c = share.columns.begin; c < share.columns.end; ++c) {
-      const float xhat = ((x[c] - s.center[c]) - s.offset[c]) * s.inverse[c];
-      y[c] = xhat * (gamma ? gamma[c] : 1.0f) + (beta ? beta[c] : 0.0f);
+      const float value = ((x[c] - s.center[c]) - s.offset[c]) * s.inverse[c];
+      xhat[c] = value;
+      y[c] = value * (gamma ? gamma[c] : 1.0f) + (beta ? beta[c] : 0.0f);
     }
   }
 }

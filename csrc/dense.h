@@ -216,24 +216,72 @@ static void column_sums(const Tensor& dy, int64_t rows, float* sums, Range colum
   }
 }
 
+// Column sums of dy into db and, for a folded normalization, its workspace.
+static void dense_sums(const DenseBackward& a, int64_t rows, const Team& team) {
+  float* sums = a.folded.xhat.data ? a.folded.sums : a.db;
+  if (!sums) return;
+  const Range lines = part(padded(a.dy.columns) / kPitchFloats, team);
+  const Range columns{lines.begin * kPitchFloats, lines.end * kPitchFloats};
+  column_sums(a.dy, rows, sums, columns);
+  if (!a.db || sums == a.db) return;
+  for (int64_t c = columns.begin; c < columns.end; ++c) a.db[c] = sums[c];
+}
+
+static void dense_dw(const DenseBackward& a, int64_t rows, const Team& team) {
+  const int64_t width = padded(a.dy.columns);
+  Range down = part(a.dw.rows, team), across = {0, width};
+  if (width > a.dw.rows) {  // few inputs: share the columns
+    const Range c = part(width / kPitchFloats, team);
+    down = {0, a.dw.rows};
+    across = {c.begin * kPitchFloats, c.end * kPitchFloats};
+  }
+  product<true>(a.x.data, a.x.pitch, a.dy.data, a.dy.pitch, rows, nullptr, a.dw.data, a.dw.pitch,
+                down, across);
+}
+
+// dw with a folded normalization, a few rows at a time so that G is still in cache when it is
+// turned into dw, dgamma and dbeta.
+static void folded_dw(const DenseBackward& a, int64_t rows, const Team& team) {
+  const FoldedNormalization f = a.folded;  // a copy: stores to dw cannot change it
+  const int64_t width = padded(a.dy.columns);
+  const Range mine = part(a.dw.rows, team);
+  constexpr int64_t kRows = 4 * kTileRows;
+  for (int64_t begin = mine.begin; begin < mine.end; begin += kRows) {
+    const int64_t end = begin + kRows < mine.end ? begin + kRows : mine.end;
+    product<true>(f.xhat.data, f.xhat.pitch, a.dy.data, a.dy.pitch, rows, nullptr, a.dw.data,
+                  a.dw.pitch, {begin, end}, {0, width});
+    for (int64_t k = begin; k < end; ++k) {
+      float* dw = a.dw.data + k * a.dw.pitch;
+      const float* w = a.w.data + k * a.w.pitch;
+      const float gamma = f.gamma ? f.gamma[k] : 1.0f, beta = f.beta ? f.beta[k] : 0.0f;
+      const float* sums = f.sums;
+      float dgamma = 0.0f, dbeta = 0.0f;
+#pragma omp simd reduction(+ : dgamma, dbeta)
+      for (int64_t c = 0; c < width; ++c) {
+        dgamma += w[c] * dw[c];
+        dbeta += w[c] * sums[c];
+        dw[c] = gamma * dw[c] + beta * sums[c];
+      }
+      if (f.dgamma) f.dgamma[k] = dgamma;
+      if (f.dbeta) f.dbeta[k] = dbeta;
+    }
+  }
+  if (team.rank != 0) return;
+  for (int64_t k = a.dw.rows; k < padded(a.dw.rows); ++k) {
+    if (f.dgamma) f.dgamma[k] = 0.0f;
+    if (f.dbeta) f.dbeta[k] = 0.0f;
+  }
+}
+
 static void dense_backward(const DenseBackward& a, const Step& step, const Team& team) {
   const int64_t rows = rows_of(a.dy, step);
+  dense_sums(a, rows, team);
+  if (a.folded.xhat.data) {
+    team.wait();
+    return folded_dw(a, rows, team);
+  }
   if (a.dx.data) transpose_dy(a, rows, team);
-  const int64_t width = padded(a.dy.columns);
-  if (a.dw.data) {
-    Range down = part(a.dw.rows, team), across = {0, width};
-    if (width > a.dw.rows) {  // few inputs: share the columns
-      const Range c = part(width / kPitchFloats, team);
-      down = {0, a.dw.rows};
-      across = {c.begin * kPitchFloats, c.end * kPitchFloats};
-    }
-    product<true>(a.x.data, a.x.pitch, a.dy.data, a.dy.pitch, rows, nullptr, a.dw.data, a.dw.pitch,
-                  down, across);
-  }
-  if (a.db) {
-    const Range c = part(width / kPitchFloats, team);
-    column_sums(a.dy, rows, a.db, {c.begin * kPitchFloats, c.end * kPitchFloats});
-  }
+  if (a.dw.data) dense_dw(a, rows, team);
   if (a.dx.data) {
     team.wait();
     dense_dx(a, rows, team);

@@ -86,6 +86,15 @@ struct DenseForward {  // y = x w + bias
   const float* bias;  // or null
   Tensor y;
 };
+// A batch normalization before a dense layer, its input's gradient not wanted: its own come out of
+// the product that the dense layer needs anyway. With G = xhat' dy and s = column sums of dy:
+// dw = gamma G + beta s, dgamma = sum over columns of w G, dbeta = w s.
+struct FoldedNormalization {
+  Tensor xhat;                // data null: none folded
+  const float *gamma, *beta;  // or null: 1, 0
+  float *dgamma, *dbeta;      // or null
+  float* sums;                // workspace [padded(n_out)]
+};
 struct DenseBackward {  // dw = x' dy, db = column sums of dy, dx = dy w'
   Tensor x;
   Matrix w;
@@ -94,6 +103,7 @@ struct DenseBackward {  // dw = x' dy, db = column sums of dy, dx = dy w'
   float* db;   // or null
   Tensor dx;   // data null: not wanted
   float* dyt;  // workspace [padded(n_out)][padded(rows)] for dx
+  FoldedNormalization folded;
 };
 
 // What batch normalization saves of a batch, one value a column:
@@ -107,6 +117,7 @@ struct BatchNormForward {  // y = (x - mean) / sqrt(variance + epsilon) * gamma 
   Tensor x;
   const float *gamma, *beta;  // or null
   Tensor y;
+  Tensor xhat;  // data null: not wanted
   BatchStatistics statistics;
   double epsilon;
 };

@@ -1,6 +1,7 @@
 // Updates of the variables, with clipping in the same pass over memory. Keras' formulas.
 #pragma once
 #include "clip.h"
+#include "fastmath.h"
 
 namespace evengrad::EVENGRAD_TARGET {
 
@@ -74,11 +75,12 @@ static void rmsprop(const Update& a, const Step& step, const Team& team) {
     for (int64_t i = 0; i < chunk.length; ++i) {
       const float gradient = clipped(g[i], c);
       v[i] = rho * v[i] + rest * gradient * gradient;
-      float spread = v[i] + epsilon;
+      float spread = v[i];
       if (mean) {
         mean[i] = rho * mean[i] + rest * gradient;
-        spread -= mean[i] * mean[i];
+        spread = at_least(spread - mean[i] * mean[i], 0.0f);  // rounding may make it negative
       }
+      spread += epsilon;
       float move = rate * gradient / sqrt_(spread);
       if (m) {
         m[i] = momentum * m[i] + move;

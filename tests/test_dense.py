@@ -175,3 +175,67 @@ def test_gradients_by_finite_differences() -> None:
 
     magnitude = float((np.abs(x) @ np.abs(w) * np.abs(c)).sum())
     assert_gradients(loss, arrays, gradients, magnitude=magnitude)
+
+
+def folded(
+    rows: int, n_in: int, n_out: int, *, affine: bool = True, per_sample: int = 1, threads: int = 1
+) -> Results:
+    """Backward on x = gamma xhat + beta, with the gradients of gamma and beta."""
+    xhat, w, dy, gamma, beta = draws(
+        rows + 5 * n_in + n_out, (rows, n_in), (n_in, n_out), (rows, n_out), (n_in,), (n_in,)
+    )
+    gamma[::3] = 0.0  # xhat cannot be had back from x there
+    if not affine:
+        gamma[...], beta[...] = 1.0, 0.0
+    x = gamma * xhat + beta
+    dkernel, dbias, dgamma, dbeta = blank(w), blank(w[0]), blank(gamma), blank(beta)
+    sources = batch(x, per_sample), matrix(w), upstream(dy, per_sample)
+    normalized = batch(xhat, per_sample)
+    scales = (matrix(gamma), matrix(beta)) if affine else (None, None)
+    run(
+        rows,
+        lambda p: p.dense_backward_folded(
+            *sources, dkernel, dbias, normalized, *scales, dgamma, dbeta
+        ),
+        per_sample=per_sample,
+        threads=threads,
+    )
+    exact = gamma.astype(np.float64) * xhat + beta
+    dx, expected_dkernel, expected_dbias = reference.dense_backward(exact, w, dy)
+    ahat, aw, ady, ag, ab = (np.abs(v).astype(np.float64) for v in (xhat, w, dy, gamma, beta))
+    # Sums of rows terms, then of n_out of their products; three roundings more for the affine map.
+    product, sums = ahat.T @ ady, ady.sum(axis=0)
+    terms = rows + n_out + 2
+    return {
+        "dkernel": (
+            parameter_gradient(dkernel),
+            expected_dkernel,
+            (rows + 3) * UNIT * (ag[:, None] * product + ab[:, None] * sums),
+        ),
+        "dbias": (parameter_gradient(dbias), expected_dbias, rows * UNIT * sums),
+        "dgamma": (
+            parameter_gradient(dgamma),
+            (dx * xhat).sum(axis=0),
+            terms * UNIT * (aw * product).sum(axis=1),
+        ),
+        "dbeta": (parameter_gradient(dbeta), dx.sum(axis=0), terms * UNIT * (aw @ sums)),
+    }
+
+
+@pytest.mark.parametrize(("rows", "n_in", "n_out"), TRIPLES)
+def test_folded(rows: int, n_in: int, n_out: int) -> None:
+    check(folded(rows, n_in, n_out))
+
+
+def test_folded_without_gamma_and_beta() -> None:
+    check(folded(33, 31, 17, affine=False))
+
+
+@pytest.mark.parametrize(("rows", "per_sample"), PER_SAMPLE)
+def test_folded_rows_of_samples(rows: int, per_sample: int) -> None:
+    check(folded(rows, 33, 17, per_sample=per_sample))
+
+
+@pytest.mark.parametrize("rows", THREAD_ROWS)
+def test_folded_bits_for_any_number_of_threads(rows: int) -> None:
+    check_threads(folded, rows, 65, 49)

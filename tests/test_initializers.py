@@ -32,7 +32,7 @@ from evengrad.initializers import (
     Zeros,
     compute_fans,
 )
-from evengrad.initializers.variance_scaling import DISTRIBUTIONS, MODES
+from evengrad.initializers.variance_scaling import DISTRIBUTIONS
 
 F32_MAX = float(np.finfo(np.float32).max)
 ALL: list[type[Any]] = [
@@ -391,7 +391,7 @@ def test_classes_of_the_user() -> None:
     assert made.get_config() == {}
     config = initializers.serialize(made)
     assert config == {"class_name": "Halves", "config": {}}
-    with pytest.raises(ValueError, match="expected one of .* got 'Halves'"):
+    with pytest.raises(ValueError, match=r"expected one of .* got 'Halves'"):
         initializers.get(config)
     with pytest.raises(NotImplementedError, match="Initializer does not define __call__"):
         Initializer()((2,))

@@ -44,9 +44,15 @@ GOOD: dict[str, Callable[[], Arguments]] = {
         "x": x(), "kernel": tensor(COLUMNS, UNITS), "dy": x(UNITS),
         "dkernel": tensor(COLUMNS, UNITS), "dbias": vector(UNITS), "dx": x(),
     },
+    "dense_backward_folded": lambda: {
+        "x": x(), "kernel": tensor(COLUMNS, UNITS), "dy": x(UNITS),
+        "dkernel": tensor(COLUMNS, UNITS), "dbias": vector(UNITS), "xhat": x(),
+        "gamma": vector(COLUMNS), "beta": vector(COLUMNS), "dgamma": vector(COLUMNS),
+        "dbeta": vector(COLUMNS),
+    },
     "batch_norm_forward": lambda: {
         "x": x(), "gamma": vector(COLUMNS), "beta": vector(COLUMNS), "y": x(),
-        "mean": zeros(), "variance": zeros(), "epsilon": 1e-3,
+        "mean": zeros(), "variance": zeros(), "epsilon": 1e-3, "xhat": x(),
     },
     "batch_norm_backward": lambda: {
         "handle": 0, "gamma": vector(COLUMNS), "dy": x(), "dgamma": vector(COLUMNS),
@@ -107,7 +113,8 @@ GOOD: dict[str, Callable[[], Arguments]] = {
 WRITTEN = {
     "dense_forward": {"y"},
     "dense_backward": {"dkernel", "dbias", "dx"},
-    "batch_norm_forward": {"y", "mean", "variance"},
+    "dense_backward_folded": {"dkernel", "dbias", "dgamma", "dbeta"},
+    "batch_norm_forward": {"y", "mean", "variance", "xhat"},
     "batch_norm_backward": {"dgamma", "dbeta", "dx"},
     "batch_norm_moving": {"moving_mean", "moving_variance", "count"},
     "batch_norm_inference": {"y"},
@@ -134,7 +141,8 @@ WRITTEN = {
 OPTIONAL = {
     "dense_forward": {"bias"},
     "dense_backward": {"dkernel", "dbias", "dx"},
-    "batch_norm_forward": {"gamma", "beta"},
+    "dense_backward_folded": {"dbias", "gamma", "beta", "dgamma", "dbeta"},
+    "batch_norm_forward": {"gamma", "beta", "xhat"},
     "batch_norm_backward": {"gamma", "dgamma", "dbeta", "dx"},
     "batch_norm_inference": {"gamma", "beta"},
     "batch_norm_frozen_backward": {"gamma"},
@@ -306,6 +314,7 @@ def first_of_its_kind(method: str, name: str) -> bool:
     """Whether the argument's width is free, as nothing before it says what it should be."""
     return (method, name) in {
         ("dense_forward", "kernel"),
+        ("dense_backward_folded", "kernel"),
         ("dense_backward", "kernel"),
         ("gather", "x"),
         ("scatter", "y"),

@@ -14,7 +14,8 @@ void check_fraction(const char* name, double value, bool positive) {
 }
 
 int64_t batch_norm_forward(PyProgram& self, py::object x, py::object gamma, py::object beta,
-                           py::object y, py::object mean, py::object variance, double epsilon) {
+                           py::object y, py::object mean, py::object variance, double epsilon,
+                           py::object xhat) {
   check_fraction("epsilon", epsilon, true);
   Arguments a(self);
   BatchNormForward args{};
@@ -23,6 +24,7 @@ int64_t batch_norm_forward(PyProgram& self, py::object x, py::object gamma, py::
   args.gamma = a.optional_vector(gamma, "gamma", Access::kRead, columns);
   args.beta = a.optional_vector(beta, "beta", Access::kRead, columns);
   args.y = a.shared_like(y, "y", Access::kWrite, args.x);
+  if (!xhat.is_none()) args.xhat = a.shared_like(xhat, "xhat", Access::kWrite, args.x);
   args.epsilon = epsilon;
   BatchStatistics& s = args.statistics;
   s.mean = a.plain<double>(mean, "mean", Access::kWrite, columns);
@@ -131,7 +133,14 @@ void batch_norm_frozen_backward(PyProgram& self, py::object gamma, py::object mo
 
 void bind_batch_norm(py::class_<PyProgram>& program) {
   define(program, "batch_norm_forward", batch_norm_forward,
-         {{"x"}, {"gamma"}, {"beta"}, {"y"}, {"mean"}, {"variance"}, {"epsilon"}});
+         {{"x"},
+          {"gamma"},
+          {"beta"},
+          {"y"},
+          {"mean"},
+          {"variance"},
+          {"epsilon"},
+          {"xhat", py::none()}});
   define(program, "batch_norm_backward", batch_norm_backward,
          {{"handle"}, {"gamma"}, {"dy"}, {"dgamma"}, {"dbeta"}, {"dx"}});
   define(program, "batch_norm_moving", batch_norm_moving,

@@ -22,6 +22,10 @@ class Running {
 };
 
 int64_t replay(PyProgram& self, const Step& first, const Batches& batches) {
+  if (first.iteration < 1) {
+    throw py::value_error("iteration: expected at least 1, got " +
+                          std::to_string(first.iteration));
+  }
   const Running running(self);
   const py::gil_scoped_release release;
   return self.program.run(first, batches);

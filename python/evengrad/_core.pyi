@@ -47,6 +47,20 @@ class Program:
         dbias: F32 | None,
         dx: F32 | None,
     ) -> None: ...
+    def dense_backward_folded(
+        self,
+        x: F32,
+        kernel: F32,
+        dy: F32,
+        dkernel: F32,
+        dbias: F32 | None,
+        xhat: F32,
+        gamma: F32 | None,
+        beta: F32 | None,
+        dgamma: F32 | None,
+        dbeta: F32 | None,
+    ) -> None:
+        """Also the gradients of the batch normalization that made x from xhat, gamma and beta."""
     def batch_norm_forward(
         self,
         x: F32,
@@ -56,6 +70,7 @@ class Program:
         mean: F64,
         variance: F64,
         epsilon: float,
+        xhat: F32 | None = None,
     ) -> int:
         """Training mode; mean and variance receive the batch's. Returns a handle for backward."""
     def batch_norm_backward(

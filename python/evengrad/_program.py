@@ -29,6 +29,8 @@ class Program(_core.Program):
         Gradient of each trainable variable, made when a layer asks for it.
     fused : object
         The layer whose activation the loss computes itself.
+    folded : object
+        A first BatchNormalization whose gradients the Dense after it computes.
     commits : list
         Recordings that come last in a step, behind its finite check.
     """
@@ -39,6 +41,7 @@ class Program(_core.Program):
         self.saved: dict[Any, Any] = {}
         self.gradients: dict[Variable, F32] = {}
         self.fused: object = None
+        self.folded: object = None
         self.commits: list[Callable[[], None]] = []
         self._kept: set[int] = set()
         self._draws = 0

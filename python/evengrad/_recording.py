@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evengrad._program import Program
 from evengrad.layers.base import Layer
+from evengrad.layers.batch_normalization import BatchNormalization
+from evengrad.layers.dense import Dense
+from evengrad.layers.flatten import Flatten
 from evengrad.losses import Loss
 from evengrad.metrics import Metric
 from evengrad.optimizers.base import Optimizer
@@ -63,8 +66,6 @@ class Programs:
 
 def _input(program: Program, shape: tuple[int, ...], layers: Sequence[Layer]) -> F32:
     """Batch buffer; samples as one long row where that is what the first layer makes of them."""
-    from evengrad.layers.flatten import Flatten
-
     if layers and isinstance(layers[0], Flatten):
         return program.tensor(math.prod(shape))
     return program.tensor(shape[-1], math.prod(shape[:-1]))
@@ -76,10 +77,32 @@ def _forward(program: Program, layers: Sequence[Layer], x: F32) -> F32:
     return x
 
 
-def _backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
+def _lowest(layers: Sequence[Layer]) -> int:
+    """Index of the first layer with something to train; below it no gradient is needed."""
     trainable = [bool(layer.trainable_variables) for layer in layers]
-    lowest = trainable.index(True) if any(trainable) else len(layers)
+    return trainable.index(True) if any(trainable) else len(layers)
+
+
+def _foldable(layers: Sequence[Layer]) -> BatchNormalization | None:
+    """Return a first normalization whose only consumer is a Dense, both trained."""
+    lowest = _lowest(layers)
+    if lowest + 1 >= len(layers):
+        return None
+    first, second = layers[lowest : lowest + 2]
+    if not (isinstance(first, BatchNormalization) and isinstance(second, Dense)):
+        return None
+    kernel = second.kernel
+    return first if second.trainable and kernel is not None and kernel.trainable else None
+
+
+def _backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
+    lowest = _lowest(layers)
     for i in range(len(layers) - 1, lowest - 1, -1):
+        before = layers[i - 1] if i else None
+        if before is not None and before is program.folded:
+            assert isinstance(before, BatchNormalization)
+            cast("Dense", layers[i]).backward_folded(program, dy, before)
+            return
         dx = layers[i].backward(program, dy, need_dx=i > lowest)
         if i > lowest:
             assert dx is not None
@@ -110,6 +133,7 @@ def record_step(
     activation = getattr(last, "activation", None)
     kernel, fused = loss.kernel(activation.name if activation else "")
     program.fused = last if fused else None
+    program.folded = _foldable(layers) if program.training else None
 
     labels = np.zeros(capacity, np.int32) if loss.sparse else None
     output_shape = shape if last is None else last.output_shape

@@ -66,8 +66,14 @@ void test_dense(int64_t n, int64_t in, int64_t out) {
   program.record(kernels().dense_forward,
                  DenseForward{x.tensor(), w.matrix(), bias.data, y.tensor()}, {});
   program.record(kernels().dense_backward,
-                 DenseBackward{x.tensor(), w.matrix(), dy.tensor(), dw.matrix(), db.data,
-                               dx.tensor(), static_cast<float*>(dyt)},
+                 DenseBackward{x.tensor(),
+                               w.matrix(),
+                               dy.tensor(),
+                               dw.matrix(),
+                               db.data,
+                               dx.tensor(),
+                               static_cast<float*>(dyt),
+                               {}},
                  {});
   run(program, n);
   for (int64_t r = 0; r < n; ++r) {
@@ -104,7 +110,8 @@ void test_batch_norm(int64_t n, int64_t columns) {
                                    mean.data(),         variance.data(),     partial.data()};
   Program program(n);
   program.record(kernels().batch_norm_forward,
-                 BatchNormForward{x.tensor(), nullptr, nullptr, y.tensor(), statistics, 1e-3}, {});
+                 BatchNormForward{x.tensor(), nullptr, nullptr, y.tensor(), {}, statistics, 1e-3},
+                 {});
   program.record(kernels().batch_norm_backward,
                  BatchNormBackward{x.tensor(), dy.tensor(), nullptr, nullptr, nullptr, dx.tensor(),
                                    statistics, &workspace.at(3, 0)},

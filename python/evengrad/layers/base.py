@@ -105,8 +105,13 @@ class Layer(Versioned):
         double: bool = False,
     ) -> Variable:
         """Make a variable of this layer."""
+        values = np.asarray(initializer(shape))
+        if values.shape != shape:
+            raise ValueError(
+                f"{self}: expected {name} of shape {shape} from {initializer}, got {values.shape}"
+            )
         variable = Variable(
-            initializer(shape),
+            values,
             name=name,
             path=f"{self.name}/{name}",
             trainable=trainable,

@@ -130,7 +130,9 @@ class BatchNormalization(Layer):
             return y
         y = program.like(x)
         batch = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-        program.saved[self] = program.batch_norm_forward(x, gamma, beta, y, *batch, self.epsilon)
+        xhat = program.like(x) if program.folded is self else None
+        handle = program.batch_norm_forward(x, gamma, beta, y, *batch, self.epsilon, xhat)
+        program.saved[self] = handle if xhat is None else xhat
         program.keep(x)
         program.commits.append(
             lambda: program.batch_norm_moving(

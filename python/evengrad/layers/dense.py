@@ -12,6 +12,7 @@ from evengrad.variable import Variable
 
 if TYPE_CHECKING:
     from evengrad._core import F32
+    from evengrad.layers.batch_normalization import BatchNormalization
 
 
 class Dense(Layer):
@@ -94,6 +95,25 @@ class Dense(Layer):
         dbias = self.gradient(program, self.bias)
         program.dense_backward(x, self.kernel.storage, dy, dkernel, dbias, dx)
         return dx
+
+    def backward_folded(self, program: Program, dy: F32, before: BatchNormalization) -> None:
+        """Record the gradients of this layer and of the normalization before it in one product."""
+        assert self.kernel is not None
+        dy = self.activation.record_backward(program, dy, self)
+        dkernel = self.gradient(program, self.kernel)
+        assert dkernel is not None
+        program.dense_backward_folded(
+            program.saved[self],
+            self.kernel.storage,
+            dy,
+            dkernel,
+            self.gradient(program, self.bias),
+            program.saved[before],
+            None if before.gamma is None else before.gamma.storage,
+            None if before.beta is None else before.beta.storage,
+            before.gradient(program, before.gamma),
+            before.gradient(program, before.beta),
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal layer."""
