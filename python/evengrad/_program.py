@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from evengrad.variable import Variable
 
 
+_OWN_SEEDS = 1 << 31  # keys below are for layers with a seed
+
+
 class Program(_core.Program):
     """A list of kernel calls being recorded.
 
@@ -71,10 +74,15 @@ class Program(_core.Program):
             self.gradients[variable] = vector(*shape) if len(shape) == 1 else tensor(*shape)
         return self.gradients[variable]
 
+    @staticmethod
+    def draw_of(seed: int) -> int:
+        """Key of a layer with a seed of its own."""
+        return seed % _OWN_SEEDS
+
     def next_draw(self) -> int:
-        """Key of the next layer that draws random numbers."""
+        """Key of the next layer that draws random numbers and has no seed of its own."""
         self._draws += 1
-        return self._draws
+        return _OWN_SEEDS + self._draws
 
     def commit(self) -> None:
         """Record what comes last in a step."""

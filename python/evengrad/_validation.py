@@ -87,17 +87,21 @@ def check_shape(who: str, name: str, shape: Any) -> tuple[int, ...]:
 
 
 def check_weights(who: str, weights: Any, variables: Sequence[Variable]) -> None:
-    """Compare number and shapes of weights with the variables they are for."""
+    """Compare number, shapes and range of weights with the variables they are for."""
+    if not isinstance(weights, Sequence | np.ndarray):
+        raise TypeError(f"{who}: expected a list of weights, got {type(weights).__name__}")
     if len(weights) != len(variables):
         raise ValueError(f"{who}: expected {len(variables)} weights, got {len(weights)}")
     for weight, variable in zip(weights, variables, strict=True):
-        if np.shape(weight) != variable.shape:
+        array = as_array(who, variable.path, weight)
+        if array.shape != variable.shape:
             raise ValueError(
-                f"{who}: expected {variable.path} of shape {variable.shape}, got {np.shape(weight)}"
+                f"{who}: expected {variable.path} of shape {variable.shape}, got {array.shape}"
             )
-        array = np.asarray(weight)
-        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
-            raise ValueError(f"{who}: expected finite numbers for {variable.path}")
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(array.astype(np.float32)).all()
+        if not finite:
+            raise ValueError(f"{who}: expected finite float32 numbers for {variable.path}")
 
 
 # -- data

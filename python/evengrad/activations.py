@@ -62,7 +62,7 @@ def _apply(spec: Spec, x: ArrayLike) -> F32:
     program = Program(len(rows), training=False)
     batch = program.tensor(rows.shape[1])
     batch[...] = rows
-    y = spec.record(program, batch, None)
+    y = spec.record(program, batch, owner=spec)
     if len(program):
         program.run(len(rows))
     return np.array(y, order="C").reshape(array.shape)
@@ -194,8 +194,9 @@ def get(identifier: str | Callable[..., F32] | Spec | None) -> Spec:
     if callable(identifier):
         known = _FUNCTIONS.get(getattr(identifier, "__name__", ""))
         name = known.__name__ if known is identifier else repr(identifier)
-    name = _ALIASES.get(name, name)
-    if isinstance(name, str) and name in _FUNCTIONS:
-        return Spec(name)
+    if isinstance(name, str):
+        name = _ALIASES.get(name, name)
+        if name in _FUNCTIONS:
+            return Spec(name)
     names = ", ".join(sorted([*_FUNCTIONS, *_ALIASES]))
     raise ValueError(f"activation: expected one of {names}, got {identifier!r}")

@@ -24,6 +24,8 @@ class Variable:
     double : bool
         Keep it in float64. Reading gives float32 all the same; moving statistics of batch
         normalization use this, for small updates of large means.
+    flat : bool
+        Keep a matrix as one row, for layers that read it along with whole samples.
 
     Examples
     --------
@@ -44,6 +46,7 @@ class Variable:
         path: str | None = None,
         trainable: bool = True,
         double: bool = False,
+        flat: bool = False,
     ) -> None:
         array = np.asarray(initial)
         self.name = name
@@ -53,7 +56,7 @@ class Variable:
         self.storage: NDArray[Any]
         if double:
             self.storage = np.zeros(array.size)
-        elif array.ndim == 2:
+        elif array.ndim == 2 and not flat:
             self.storage = tensor(*array.shape)
         else:
             self.storage = vector(array.size)

@@ -204,7 +204,7 @@ class PReLU(Layer):
                     f"{input_shape}, got {self.shared_axes}"
                 )
             shape = (1,) * (len(input_shape) - 1) + input_shape[-1:]
-        self.alpha = self.add_weight(shape, self.alpha_initializer, "alpha")
+        self.alpha = self.add_weight(shape, self.alpha_initializer, "alpha", flat=True)
 
     def forward(self, program: Program, x: F32) -> F32:
         """Record y; where alpha goes over several axes, on rows of whole samples."""

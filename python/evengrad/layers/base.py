@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evengrad import _validation, initializers
+from evengrad import _random, _validation, initializers
 from evengrad._names import Versioned, unique_name
 from evengrad._program import Program
 from evengrad.variable import Variable
@@ -103,8 +103,9 @@ class Layer(Versioned):
         *,
         trainable: bool = True,
         double: bool = False,
+        flat: bool = False,
     ) -> Variable:
-        """Make a variable of this layer."""
+        """Make a variable of this layer; see `Variable`."""
         values = np.asarray(initializer(shape))
         if values.shape != shape:
             raise ValueError(
@@ -116,6 +117,7 @@ class Layer(Versioned):
             path=f"{self.name}/{name}",
             trainable=trainable,
             double=double,
+            flat=flat,
         )
         self._variables.append(variable)
         return variable
@@ -195,7 +197,7 @@ class Layer(Versioned):
         y = self.forward(program, source)
         program.commit()
         if len(program):
-            program.run(len(x))
+            program.run(len(x), seed=_random.spawn_seed() if training else 0)
         return np.array(y, order="C").reshape(len(x), *self.output_shape)
 
     def get_config(self) -> dict[str, Any]:

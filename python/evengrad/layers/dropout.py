@@ -44,7 +44,7 @@ class Dropout(Layer):
         if not program.training or self.rate == 0.0:
             program.saved[self] = None
             return x
-        key = program.next_draw() if self.seed is None else self.seed % (1 << 32)
+        key = program.next_draw() if self.seed is None else program.draw_of(self.seed)
         y = program.over(x)
         program.dropout(x, y, self.rate, key)
         program.saved[self] = key
