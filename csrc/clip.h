@@ -15,8 +15,11 @@ static inline double square_sum(const float* g, int64_t length) {
   return sum;
 }
 
-// norms[variable] = sum of squares of its gradient. The first variable with a NaN or an infinity
-// fails the step; finite ones cannot overflow.
+// A gradient that moves a number by more is a step into infinity.
+constexpr double kLargestMove = 1e37;
+
+// norms[variable] = sum of squares of its gradient, which cannot overflow for finite ones. The
+// first variable with a NaN, an infinity or a move out of float32's range fails the step.
 static void gradient_norms(const GradientNorms& a, const Step& step, const Team& team) {
   const Range mine = part(a.count, team);
   for (int64_t i = mine.begin; i < mine.end; ++i) {
@@ -27,7 +30,10 @@ static void gradient_norms(const GradientNorms& a, const Step& step, const Team&
   for (int64_t v = 0; v < a.variables; ++v) a.norms[v] = 0.0;
   for (int64_t i = 0; i < a.count; ++i) a.norms[a.chunks[i].variable] += a.partial[i];
   for (int64_t v = 0; v < a.variables; ++v) {
-    if (!__builtin_isfinite(a.norms[v])) fail(step.control, Failure::kGradient, v);
+    const double norm = __builtin_sqrt(a.norms[v]);  // at least the largest element
+    const double move = step.learning_rate * (norm > step.clip ? step.clip : norm);
+    const bool finite = __builtin_isfinite(norm) && move < kLargestMove;
+    if (!finite) fail(step.control, Failure::kGradient, v);
   }
 }
 

@@ -41,6 +41,11 @@ static void scatter(const Scatter& a, const Step& step, const Team& team) {
   }
 }
 
+static void copy(const Copy& a, const Step&, const Team& team) {
+  if (team.rank != 0) return;
+  for (int64_t i = 0; i < a.count; ++i) a.to[i] = a.from[i];
+}
+
 static void reshape(const Reshape& a, const Step& step, const Team& team) {
   const Range samples = part(step.rows, team);
   const int64_t width = a.x.per_sample * a.x.columns;

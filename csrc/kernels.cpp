@@ -36,6 +36,7 @@ static constexpr Kernels kTable{
     erase<Reshape, reshape>(),
     erase<Gather, gather>(),
     erase<Scatter, scatter>(),
+    erase<Copy, copy>(),
     erase<LossArgs, loss>(),
     erase<MetricArgs, metric>(),
     erase<GradientNorms, gradient_norms>(),

@@ -200,6 +200,11 @@ struct Gather {  // the step's source rows into x, labels or target, weight
 struct Scatter {  // y into the step's output rows
   Tensor y;
 };
+struct Copy {  // what a failed step is to be taken back to
+  const double* from;
+  double* to;
+  int64_t count;
+};
 
 enum class Loss : int32_t {
   kSoftmaxCrossEntropy,      // x: logits in, probabilities out
@@ -246,7 +251,7 @@ struct GradientNorms {
   int64_t count;
   int64_t variables;
   double* partial;  // workspace [count]
-  double* norms;    // [variables]: sum of squares; a non-finite one fails the step
+  double* norms;    // [variables]: sum of squares
 };
 struct Update {
   const Chunk* chunks;
@@ -290,6 +295,7 @@ struct Kernels {
   KernelOf<Reshape> reshape;
   KernelOf<Gather> gather;
   KernelOf<Scatter> scatter;
+  KernelOf<Copy> copy;
   KernelOf<LossArgs> loss;
   KernelOf<MetricArgs> metric;
   KernelOf<GradientNorms> gradient_norms;

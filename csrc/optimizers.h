@@ -7,6 +7,12 @@ namespace evengrad::EVENGRAD_TARGET {
 
 static inline float sqrt_(float x) { return __builtin_sqrtf(x); }
 
+// Adaptive updates do not depend on the scale of gradients, but their squares must be finite.
+static inline Clipping square_safe(Clipping c) {
+  c.limit = at_most(c.limit, 1e19f);
+  return c;
+}
+
 // m = momentum m - rate g; w += m, or with Nesterov w += momentum m - rate g. slot: m, or null.
 static void sgd(const Update& a, const Step& step, const Team& team) {
   const float rate = static_cast<float>(step.learning_rate), momentum = static_cast<float>(a.a);
@@ -38,7 +44,8 @@ static void adam(const Update& a, const Step& step, const Team& team) {
                          (1.0 - __builtin_pow(a.a, t)));
   const float keep_m = static_cast<float>(1.0 - a.a), keep_v = static_cast<float>(1.0 - a.b);
   const float epsilon = static_cast<float>(a.epsilon);
-  for_clipped(a, step, team, [=](const Chunk& chunk, const Clipping& c) {
+  for_clipped(a, step, team, [=](const Chunk& chunk, const Clipping& given) {
+    const Clipping c = square_safe(given);
     float *w = chunk.value, *m = chunk.slot[0], *v = chunk.slot[1], *most = chunk.slot[2];
     const float* g = chunk.gradient;
     if (most) {
@@ -68,7 +75,8 @@ static void rmsprop(const Update& a, const Step& step, const Team& team) {
   const float rate = static_cast<float>(step.learning_rate), rho = static_cast<float>(a.a);
   const float rest = static_cast<float>(1.0 - a.a), momentum = static_cast<float>(a.b);
   const float epsilon = static_cast<float>(a.epsilon);
-  for_clipped(a, step, team, [=](const Chunk& chunk, const Clipping& c) {
+  for_clipped(a, step, team, [=](const Chunk& chunk, const Clipping& given) {
+    const Clipping c = square_safe(given);
     float *w = chunk.value, *v = chunk.slot[0], *m = chunk.slot[1], *mean = chunk.slot[2];
     const float* g = chunk.gradient;
 #pragma omp simd

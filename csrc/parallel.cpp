@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
@@ -32,33 +33,65 @@ inline void relax() {
 #endif
 }
 
+// Whether it was done within a spin.
 template <class Done>
-inline void spin_until(Done done) {
-  for (int i = 0; !done(); ++i) {
-    if (i < kSpins) {
-      relax();
-    } else {
-      sched_yield();
-    }
+inline bool spin(Done done) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (done()) return true;
+    relax();
   }
+  return false;
 }
 
 }  // namespace
 
+using Clock = std::chrono::steady_clock;
+
 struct Barrier {
+  const Clock::time_point begin = Clock::now();
+  std::atomic<int64_t> stalled{0};  // ns that members waited beyond a spin, all together
   alignas(kAlignment) std::atomic<int> arrived{0};
   alignas(kAlignment) std::atomic<int> phase{0};
+  std::atomic<int> sleepers{0};
+  std::mutex mutex;
+  std::condition_variable wake;
 };
 
+// Spins, then sleeps: a thread that yields in a loop uses up its share of a crowded core, one that
+// sleeps has it when it wakes.
 void Team::wait() const {
   if (size == 1) return;
   const int phase = barrier->phase.load(std::memory_order_relaxed);
   if (barrier->arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
     barrier->arrived.store(0, std::memory_order_relaxed);
-    barrier->phase.store(phase + 1, std::memory_order_release);
+    barrier->phase.store(phase + 1);
+    if (barrier->sleepers.load() == 0) return;
+    {
+      std::lock_guard<std::mutex> lock(barrier->mutex);
+    }  // none is between looking and sleeping
+    barrier->wake.notify_all();
     return;
   }
-  spin_until([&] { return barrier->phase.load(std::memory_order_acquire) != phase; });
+  const auto passed = [&] { return barrier->phase.load(std::memory_order_acquire) != phase; };
+  if (spin(passed)) return;
+  const Clock::time_point begin = Clock::now();
+  {
+    std::unique_lock<std::mutex> lock(barrier->mutex);
+    barrier->sleepers.fetch_add(1);
+    barrier->wake.wait(lock, [&] { return barrier->phase.load() != phase; });
+    barrier->sleepers.fetch_sub(1);
+  }
+  const std::chrono::nanoseconds waited = Clock::now() - begin;
+  barrier->stalled.fetch_add(waited.count(), std::memory_order_relaxed);
+}
+
+bool team_stalls(const Team& team) {
+  using std::chrono::duration_cast;
+  using std::chrono::nanoseconds;
+  const int64_t elapsed = duration_cast<nanoseconds>(Clock::now() - team.barrier->begin).count();
+  const int64_t stalled = team.barrier->stalled.load(std::memory_order_relaxed);
+  // One descheduling is a few ms; a third of the time of all but one is what a team cannot win.
+  return elapsed > 2'000'000 && 3 * stalled > elapsed * (team.size - 1);
 }
 
 namespace {
@@ -109,7 +142,10 @@ class Pool {
     }
     wake_.notify_all();
     job.body(job.context, Team{0, job.size, barrier});
-    spin_until([&] { return running_.load(std::memory_order_acquire) == 0; });
+    const auto finished = [&] { return running_.load(std::memory_order_acquire) == 0; };
+    if (!spin(finished)) {
+      while (!finished()) sched_yield();
+    }
   }
 
  private:
@@ -129,12 +165,10 @@ class Pool {
   }
 
   void await_turn_after(int turn) {
-    for (int i = 0; i < kSpins; ++i) {
-      if (turn_.load(std::memory_order_acquire) != turn) return;
-      relax();
-    }
+    const auto come = [&] { return turn_.load(std::memory_order_acquire) != turn; };
+    if (spin(come)) return;
     std::unique_lock<std::mutex> lock(mutex_);
-    wake_.wait(lock, [&] { return turn_.load(std::memory_order_acquire) != turn; });
+    wake_.wait(lock, come);
   }
 
   int workers_ = 0;
@@ -152,21 +186,33 @@ Pool& pool() {
 }
 #endif
 
+// When teams are worth a try again, and for how long they are avoided the next time.
+constexpr int64_t kFirstPause = 20'000'000, kLongestPause = 1'000'000'000;
+std::atomic<int64_t> alone_until{0}, pause{kFirstPause};
+
+int64_t now() { return Clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
+
 void run_alone(const Job& job) { job.body(job.context, Team{0, 1, nullptr}); }
 
 void run_together(const Job& job) {
   Barrier barrier;
+  const int64_t begin = now();
+  const auto calm = [&] {
+    const bool long_enough = now() - begin > kFirstPause / 4;
+    if (long_enough && !team_stalls({0, job.size, &barrier})) pause.store(kFirstPause);
+  };
 #ifdef _OPENMP
   if (!pool_wanted.load()) {
 #pragma omp parallel num_threads(job.size)
     job.body(job.context, Team{omp_get_thread_num(), omp_get_num_threads(), &barrier});
-    return;
+    return calm();
   }
 #endif
 #ifdef EVENGRAD_SERIAL
   run_alone(job);
 #else
   pool().run(job, &barrier);
+  calm();
 #endif
 }
 
@@ -174,9 +220,15 @@ void run_together(const Job& job) {
 
 void run_team(int threads, void (*body)(void*, const Team&), void* context) {
   const Job job{body, context, std::min(threads, get_num_threads())};
-  if (job.size <= 1 || !team_busy.try_lock()) return run_alone(job);
+  if (job.size <= 1 || now() < alone_until.load() || !team_busy.try_lock()) return run_alone(job);
   std::lock_guard<std::mutex> lock(team_busy, std::adopt_lock);
   run_together(job);
+}
+
+void avoid_teams() {
+  const int64_t length = pause.load();
+  alone_until.store(now() + length);
+  pause.store(std::min(2 * length, kLongestPause));
 }
 
 int get_num_threads() {

@@ -63,6 +63,12 @@ static inline void fail(Control* control, Failure failure, int64_t where) {
 // With less to be had (nested call, busy team, forked child, limits of the runtime) on fewer.
 void run_team(int threads, void (*body)(void* context, const Team& team), void* context);
 
+// Whether the team has lost much of its time at barriers, as it does when other processes want the
+// cores. The first thread asks between steps; after avoid_teams() the next ones run alone for a
+// while, longer each time that it happens again. Results do not depend on it.
+bool team_stalls(const Team& team);
+void avoid_teams();
+
 int get_num_threads();
 void set_num_threads(int threads);  // at least 1
 const char* thread_backend();       // "openmp", "pool" or "serial"

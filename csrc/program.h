@@ -45,16 +45,15 @@ class Program {
   // Returns the number of steps completed: fewer than asked for where control() has a failure.
   int64_t run(const Step& first, const Batches& batches) {
     control_ = {Failure::kNone, 0};
-    Replay replay{this, first, batches, 0};
+    Replay replay{this, first, batches, 0, 0, false};
     replay.first.control = &control_;
-    const bool alone = work_ * static_cast<double>(batches.batch) < kLeastWork;
-    run_team(
-        alone ? 1 : get_num_threads(),
-        [](void* context, const Team& team) {
-          auto* r = static_cast<Replay*>(context);
-          r->program->replay(*r, team);
-        },
-        &replay);
+    const bool small = work_ * static_cast<double>(batches.batch) < kLeastWork;
+    run_team(small ? 1 : get_num_threads(), replay_member, &replay);
+    if (replay.stalled) {
+      avoid_teams();
+      replay.start = replay.completed;
+      run_team(1, replay_member, &replay);
+    }
     return replay.completed;
   }
 
@@ -75,8 +74,14 @@ class Program {
     Program* program;
     Step first;
     Batches batches;
-    int64_t completed;
+    int64_t start, completed;  // steps
+    bool stalled;              // the team gave up between two steps: one thread does the rest
   };
+
+  static void replay_member(void* context, const Team& team) {
+    auto* r = static_cast<Replay*>(context);
+    r->program->replay(*r, team);
+  }
 
   // Whether a call may begin on one thread while the calls since the last barrier still run on
   // others: what any of them writes and another touches must be the same tensor, shared alike.
@@ -93,20 +98,26 @@ class Program {
 
   void replay(Replay& r, const Team& team) const {
     Step step = r.first;
-    for (int64_t s = 0; s < r.batches.steps; ++s) {
+    for (int64_t s = r.start; s < r.batches.steps; ++s) {
       step.first = r.first.first + s * r.batches.batch;
       const int64_t left = r.batches.end - step.first;
       step.rows = left < r.batches.batch ? left : r.batches.batch;
       step.iteration = r.first.iteration + s;
       if (r.batches.learning_rates) step.learning_rate = r.batches.learning_rates[s];
+      if (team.rank == 0) {
+        r.completed = s;
+        if (team.size > 1 && s > r.start) r.stalled = team_stalls(team);
+      }
+      team.wait();
+      if (team.size > 1 && r.stalled) return;
       if (!run_step(step, team)) return;
-      if (team.rank == 0) r.completed = s + 1;
     }
+    if (team.rank == 0) r.completed = r.batches.steps;
   }
 
   // All threads see the same failure: it is written before the barrier and read after it.
   bool run_step(const Step& step, const Team& team) const {
-    bool together = false;
+    bool together = true;
     for (const Call& call : calls_) {
       if (!call.follows && !together) team.wait();
       call.kernel(call.args.get(), step, team);

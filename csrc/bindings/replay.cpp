@@ -23,8 +23,7 @@ class Running {
 
 int64_t replay(PyProgram& self, const Step& first, const Batches& batches) {
   if (first.iteration < 1) {
-    throw py::value_error("iteration: expected at least 1, got " +
-                          std::to_string(first.iteration));
+    throw py::value_error("iteration: expected at least 1, got " + std::to_string(first.iteration));
   }
   const Running running(self);
   const py::gil_scoped_release release;
@@ -85,7 +84,7 @@ void check_output(const py::object& output, std::initializer_list<py::object> so
 
 int64_t run_batches(PyProgram& self, py::object x, py::object y, py::object weight,
                     py::object order, py::object output, int64_t first, int64_t steps,
-                    py::object learning_rates, int64_t iteration, double clip, uint64_t seed) {
+                    py::object learning_rates, py::object counter, double clip, uint64_t seed) {
   if (!self.x_width) throw py::value_error("run_batches: this program gathers nothing; call run");
   Step step{};
   step.x = source<float>(x, "x", -1, self.x_width);
@@ -115,11 +114,15 @@ int64_t run_batches(PyProgram& self, py::object x, py::object y, py::object weig
   if (!learning_rates.is_none()) {
     batches.learning_rates = source<double>(learning_rates, "learning_rates", steps, 1);
   }
+  int64_t* done = nullptr;
+  if (!counter.is_none()) done = source<int64_t>(counter, "counter", 1, 1, true);
   step.first = first;
-  step.iteration = iteration;
+  step.iteration = done ? *done + 1 : 1;
   step.clip = clip;
   step.seed = seed;
-  return replay(self, step, batches);
+  const int64_t completed = replay(self, step, batches);
+  if (done) *done += completed;  // before Python can hear a signal
+  return completed;
 }
 
 py::object failure(const PyProgram& self) {
@@ -156,7 +159,7 @@ void bind_replay(py::class_<PyProgram>& program) {
           {"first"},
           {"steps"},
           {"learning_rates", py::none()},
-          iteration,
+          {"counter", py::none()},
           clip,
           seed});
 }

@@ -130,6 +130,7 @@ class Program:
         self, x: F32, labels: I32 | None, target: F32 | None, weight: F32 | None
     ) -> None: ...
     def scatter(self, y: F32) -> None: ...
+    def copy(self, source: F64, target: F64) -> None: ...
     def loss(
         self,
         kind: str,
@@ -210,12 +211,13 @@ class Program:
         first: int,
         steps: int,
         learning_rates: F64 | None = None,
-        iteration: int = 1,
+        counter: I64 | None = None,
         clip: float = ...,
         seed: int = 0,
     ) -> int:
         """Replay `steps` batches of `capacity` rows (the last may be shorter) from row `first` of
-        the order; returns how many were completed: fewer only where `failure` says why.
+        the order; returns how many were completed, by which counter[0] grows: fewer only where
+        `failure` says why.
         """
     @property
     def failure(self) -> tuple[str, int] | None:

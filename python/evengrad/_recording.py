@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 class Recording(NamedTuple):
     """A program and where it leaves its results.
 
-    `totals` are sums over rows since they were last reset: loss first, then the metrics.
+    `totals` are sums over rows since they were last reset: loss first, then the metrics; `before`
+    is what they were before the last step.
     `norms` are the sums of squares of the gradients of `variables` in the last step.
     """
 
     program: Program
-    totals: list[NDArray[np.float64]]
+    totals: NDArray[np.float64]
+    before: NDArray[np.float64]
     variables: list[Variable]
     norms: NDArray[np.float64]
 
@@ -49,7 +51,7 @@ class Programs:
 
     def get(self, key: tuple[Any, ...], layers: Sequence[Layer], record: Callable[[], _T]) -> _T:
         """Return the recording for key and the layers as they are now."""
-        structure = tuple((id(layer), layer.version) for layer in layers)
+        structure = tuple((layer, layer.version) for layer in layers)
         flags = tuple(v.trainable for layer in layers for v in layer.variables)
         full = (*key, structure, flags)
         if full not in self._recorded:
@@ -141,14 +143,14 @@ def record_step(
     per_sample = math.prod(output_shape[:-1])
     target = None if loss.sparse else program.tensor(output_shape[-1], per_sample)
     weight = np.zeros(capacity, np.float32)
+    totals, before = np.zeros(1 + len(metrics)), np.zeros(1 + len(metrics))
+    program.copy(totals, before)
     program.gather(x, labels, target, weight)
     y = _forward(program, layers, x)
 
-    totals = [np.zeros(1) for _ in range(1 + len(metrics))]
-
     def record_metrics() -> None:
-        for metric, total in zip(metrics, totals[1:], strict=True):
-            program.metric(metric.kind, y, labels, target, total)
+        for i, metric in enumerate(metrics, 1):
+            program.metric(metric.kind, y, labels, target, totals[i : i + 1])
 
     if not fused:  # the loss turns logits into probabilities where they lie
         record_metrics()
@@ -157,7 +159,7 @@ def record_step(
             program.activation_forward("linear", y, logits)
             y = logits
     dy = program.like(y) if program.training else None
-    program.loss(kernel, y, labels, target, weight, dy, totals[0])
+    program.loss(kernel, y, labels, target, weight, dy, totals[:1])
     if fused:
         record_metrics()
 
@@ -169,4 +171,4 @@ def record_step(
             program.gradient_norms(list(program.gradients.values()), norms)
             optimizer.record(program, norms)
         program.commit()
-    return Recording(program, totals, list(program.gradients), norms)
+    return Recording(program, totals, before, list(program.gradients), norms)

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evengrad import _data, _random, _recording, _validation, losses, metrics, optimizers, training
-from evengrad.callbacks import Callback, CallbackList, History, ProgbarLogger
+from evengrad.callbacks import (
+    Callback,
+    CallbackList,
+    History,
+    ProgbarLogger,
+    checked_callbacks,
+)
 
 if TYPE_CHECKING:
     from evengrad._program import Program
@@ -86,7 +92,7 @@ class Trainer:
         self.optimizer = optimizers.get(optimizer)
         self.loss = None if loss is None else losses.get(loss)
         self._metrics = [metrics] if isinstance(metrics, str) else list(metrics or ())
-        self._resolved: list[Any] | None = None
+        self._resolved: dict[tuple[bool, int], list[metrics.Metric]] = {}
         self.on_nonfinite = on_nonfinite
         self.compiled = True
         self._programs.clear()
@@ -94,10 +100,12 @@ class Trainer:
     @property
     def compiled_metrics(self) -> list[metrics.Metric]:
         """The metrics, resolved by the shapes of the model."""
-        if self._resolved is None:
-            sparse, outputs = self.compiled_loss("metrics").sparse, self.sample_output_shape()[-1]
-            self._resolved = [metrics.get(m, sparse=sparse, outputs=outputs) for m in self._metrics]
-        return self._resolved
+        fit = self.compiled_loss("metrics").sparse, self.sample_output_shape()[-1]
+        if fit not in self._resolved:
+            sparse, outputs = fit
+            resolved = [metrics.get(m, sparse=sparse, outputs=outputs) for m in self._metrics]
+            self._resolved = {fit: resolved}
+        return self._resolved[fit]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -126,7 +134,7 @@ class Trainer:
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: str | int = "auto",
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Sequence[Callback] | Callback | None = None,
         validation_split: float = 0.0,
         validation_data: tuple[Any, ...] | None = None,
         shuffle: bool = True,
@@ -152,7 +160,7 @@ class Trainer:
         verbose : {"auto", 0, 1, 2}
             0: silent. "auto", 1: a progress bar on a terminal where tqdm is installed, else one
             line an epoch. 2: one line an epoch.
-        callbacks : sequence of Callback, optional
+        callbacks : Callback or sequence of Callback, optional
             Called in order.
         validation_split : float in [0, 1)
             Share of the rows, the last ones before shuffling, kept for validation.
@@ -203,15 +211,15 @@ class Trainer:
         with self._lock:
             data = _data.prepare(self, "fit", x, y, sample_weight, class_weight)
             data, held_out = _data.split(self, data, validation_split, validation_data)
-            recording = self._step(batch, train=True)
+            recording = self._step(min(batch, len(data.x)), train=True)
 
             def validate() -> dict[str, float]:
                 assert held_out is not None
-                step = self._step(rows, train=False)
+                step = self._step(min(rows, len(held_out.x)), train=False)
                 return training.evaluate(self, step, held_out, validation_steps)
 
             history = History()
-            everyone: list[Callback] = [history, *(callbacks or ())]
+            everyone: list[Callback] = [history, *checked_callbacks(callbacks)]
             if show:
                 everyone.append(ProgbarLogger(bar=verbose != 2))
             steps = training.steps_per_epoch(data, recording, steps_per_epoch)
@@ -268,7 +276,9 @@ class Trainer:
         rows = _validation.check_count("evaluate", "batch_size", batch_size or _PREDICTION_ROWS)
         with self._lock:
             data = _data.prepare(self, "evaluate", x, y, sample_weight)
-            logs = training.evaluate(self, self._step(rows, train=False), data, steps)
+            logs = training.evaluate(
+                self, self._step(min(rows, len(data.x)), train=False), data, steps
+            )
         if _verbosity("evaluate", verbose):
             print(" - ".join(f"{name}: {value:.4g}" for name, value in logs.items()), flush=True)
         return _results(logs, return_dict)

@@ -135,15 +135,22 @@ class ProgbarLogger(Callback):
             self._bar = None
 
 
+def checked_callbacks(callbacks: Any) -> list[Callback]:
+    """Return one callback or several as a list."""
+    if callbacks is None:
+        return []
+    several = [callbacks] if isinstance(callbacks, Callback) else callbacks
+    if isinstance(several, Sequence) and all(isinstance(c, Callback) for c in several):
+        return list(several)
+    raise TypeError(f"callbacks: expected Callback objects, got {callbacks!r}")
+
+
 class CallbackList:
     """Calls the same hook of several callbacks, in order."""
 
     def __init__(
         self, callbacks: Sequence[Callback], model: Trainer, params: dict[str, Any]
     ) -> None:
-        for callback in callbacks:
-            if not isinstance(callback, Callback):
-                raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
         self.callbacks = list(callbacks)
         for callback in self.callbacks:
             callback.set_model(model)

@@ -59,11 +59,14 @@ class Sequential(Trainer):
                 raise ValueError(f"{self.name}: expected an Input as the first item only")
             self._shape = layer.declared_shape
             return
-        if not self.layers and self._shape is None:
-            self._shape = layer.declared_shape
+        shape = self._shape
+        if not self.layers and shape is None:
+            shape = layer.declared_shape
+        layer.join(self.name)
+        if shape is not None:
+            layer.build(self.sample_output_shape() if self.layers else shape)
+        self._shape = shape
         self.layers.append(layer)
-        if self._shape is not None:
-            self._build_layers()
 
     def pop(self) -> Layer:
         """Remove the last layer and return it."""
@@ -121,6 +124,10 @@ class Sequential(Trainer):
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """Return a layer by name or by index."""
         if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(
+                    f"{self.name}: expected an index into {len(self.layers)} layers, got {index}"
+                )
             return self.layers[index]
         for layer in self.layers:
             if layer.name == name:

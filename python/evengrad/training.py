@@ -31,15 +31,14 @@ class Epoch:
         self.order: NDArray[np.int64] | None = None
         self.done = 0  # steps
         self.rows = 0  # samples in completed steps
-        for total in recording.totals:
-            total[0] = 0.0
+        recording.totals[...] = 0.0
 
     def logs(self) -> dict[str, float]:
         """Return the means of loss and metrics."""
         scale = max(1, self.rows * math.prod(self.model.sample_output_shape()[:-1]))
         names = ("loss", *(metric.name for metric in self.model.compiled_metrics))
-        totals = self.recording.totals
-        return {n: float(t[0]) / scale for n, t in zip(names, totals, strict=True)}
+        totals = self.recording.totals / scale
+        return dict(zip(names, totals.tolist(), strict=True))
 
     def train(self, steps: int) -> None:
         """Replay the next steps, fewer where one fails and is to be skipped."""
@@ -51,11 +50,10 @@ class Epoch:
             first=self.done * program.capacity,
             steps=steps,
             learning_rates=optimizer.rates(optimizer.iterations, steps),
-            iteration=optimizer.iterations + 1,
+            counter=optimizer.counter,
             clip=optimizer.clip[1],
             seed=self.model.seed,
         )
-        optimizer.iterations += completed
         self._count(completed)
         if completed:
             self.model.skipped_in_a_row = 0
@@ -70,6 +68,7 @@ class Epoch:
         self.done += completed
 
     def _failed(self) -> None:
+        self.recording.totals[...] = self.recording.before
         failure = self.recording.program.failure
         assert failure is not None
         kind, where = failure
@@ -107,6 +106,7 @@ def fit(
 ) -> None:
     """Train over the epochs, `steps` batches each."""
     model.stop_training = False
+    model.skipped_in_a_row = 0
     callbacks.call("on_train_begin")
     try:
         for number in epochs:

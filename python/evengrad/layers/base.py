@@ -67,6 +67,7 @@ class Layer(Versioned):
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
         self._variables: list[Variable] = []
+        self._scope = ""
         if input_dim is not None:
             if input_shape is not None:
                 raise ValueError(f"{self}: pass input_shape or input_dim, not both")
@@ -74,6 +75,10 @@ class Layer(Versioned):
         self.declared_shape: Shape | None = None
         if input_shape is not None:
             self.declared_shape = _validation.check_shape(str(self), "input_shape", input_shape)
+
+    def join(self, model_name: str) -> None:
+        """Let the paths of variables made from now on begin with the model's name."""
+        self._scope = f"{model_name}/"
 
     # -- shape and variables
 
@@ -114,7 +119,7 @@ class Layer(Versioned):
         variable = Variable(
             values,
             name=name,
-            path=f"{self.name}/{name}",
+            path=f"{self._scope}{self.name}/{name}",
             trainable=trainable,
             double=double,
             flat=flat,

@@ -54,7 +54,7 @@ class Optimizer(Versioned):
         global_clipnorm: float | None = None,
     ) -> None:
         self.name = name or snake_case(type(self).__name__)
-        self.iterations = 0
+        self._counter = np.zeros(1, np.int64)
         self.learning_rate = learning_rate
         self.clipnorm = self._threshold("clipnorm", clipnorm)
         self.clipvalue = self._threshold("clipvalue", clipvalue)
@@ -70,6 +70,20 @@ class Optimizer(Versioned):
         who = type(self).__name__
         return _validation.check_number(who, name, value, 0.0, open_low=True)
 
+    @property
+    def iterations(self) -> int:
+        """Number of updates done."""
+        return int(self._counter[0])
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self._counter[0] = _validation.check_count(type(self).__name__, "iterations", value, 0)
+
+    @property
+    def counter(self) -> NDArray[np.int64]:
+        """The live count, which a replay advances."""
+        return self._counter
+
     # -- learning rate
 
     @property
@@ -80,7 +94,7 @@ class Optimizer(Versioned):
     @learning_rate.setter
     def learning_rate(self, value: Rate) -> None:
         if not callable(value):
-            value = _validation.check_number(type(self).__name__, "learning_rate", value, 0.0)
+            value = self._rate(type(self).__name__, "learning_rate", value)
         self._learning_rate: Rate = value
 
     def rates(self, first: int, steps: int) -> F64:
@@ -89,8 +103,13 @@ class Optimizer(Versioned):
         if not callable(rate):
             return np.full(steps, rate)
         who = f"{type(self).__name__}'s schedule"
-        numbers = [float(rate(first + i)) for i in range(steps)]
-        return np.array([_validation.check_number(who, "its value", n, 0.0) for n in numbers])
+        return np.array([self._rate(who, "its value", rate(first + i)) for i in range(steps)])
+
+    @staticmethod
+    def _rate(who: str, name: str, value: Any) -> float:
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            value = value[()]
+        return _validation.check_number(who, name, value, 0.0, open_high=True)
 
     # -- clipping
 
