@@ -6,6 +6,7 @@ names of what they are gradients of, with a d in front. `labels` are integers, `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -115,6 +116,28 @@ def _sigmoid(x: F64) -> F64:
     return np.where(x < 0.0, small, 1.0) / (1.0 + small)
 
 
+def _times(x: F64, factor: F64) -> F64:
+    """The product where the factor falls to 0 faster than x grows."""
+    return np.where(factor == 0.0, 0.0, x * factor)
+
+
+def _normal(x: F64) -> F64:
+    """The standard normal distribution."""
+    return f64(np.vectorize(math.erfc, otypes=[np.float64])(-x / math.sqrt(2.0)) / 2.0)
+
+
+def _mish_factor(x: F64) -> F64:
+    """tanh(ln(1 + e^x)) without cancellation far out."""
+    e = np.exp(-np.abs(x))
+    over, under = (1.0 + 2.0 * e, 2.0 * e**2), (e**2 + 2.0 * e, 2.0)
+    return np.where(x < 0.0, under[0] / (under[0] + under[1]), over[0] / (over[0] + over[1]))
+
+
+def _mish_slope(x: F64) -> F64:
+    t = _mish_factor(x)
+    return t + _times(x, (1.0 - t) * (1.0 + t) * _sigmoid(x))
+
+
 def _softplus(x: F64) -> F64:
     return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
 
@@ -171,11 +194,17 @@ ACTIVATIONS = {
     ),
     "softplus": Activation(_softplus, _sigmoid, {}),
     "softsign": Activation(
-        lambda x: x / (1.0 + np.abs(x)), lambda x: 1.0 / (1.0 + np.abs(x)) ** 2, {}
+        lambda x: np.sign(x) / (1.0 + 1.0 / np.abs(x)), lambda x: 1.0 / (1.0 + np.abs(x)) ** 2, {}
     ),
     "silu": Activation(
-        lambda x: x * _sigmoid(x),
-        lambda x: _sigmoid(x) * (1.0 + x * _sigmoid(-x)),
+        lambda x: _times(x, _sigmoid(x)),
+        lambda x: _sigmoid(x) * (1.0 + _times(x, _sigmoid(-x))),
+        {},
+    ),
+    "mish": Activation(lambda x: _times(x, _mish_factor(x)), _mish_slope, {}),
+    "gelu": Activation(
+        lambda x: _times(x, _normal(x)),
+        lambda x: _normal(x) + _times(x, np.exp(-(x**2) / 2.0)) / math.sqrt(2.0 * math.pi),
         {},
     ),
     "tanh": Activation(np.tanh, lambda x: 1.0 / np.cosh(np.clip(x, -700.0, 700.0)) ** 2, {}),
@@ -192,13 +221,13 @@ ACTIVATIONS = {
 
 def activation_forward(name: str, x: ArrayLike, **parameters: float) -> F64:
     entry = ACTIVATIONS[name]
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         return entry.value(f64(x), **(entry.defaults | parameters))
 
 
 def activation_slope(name: str, x: ArrayLike, **parameters: float) -> F64:
     entry = ACTIVATIONS[name]
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         return entry.slope(f64(x), **(entry.defaults | parameters))
 
 

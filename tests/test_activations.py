@@ -184,8 +184,6 @@ def test_values_far_out_and_special(name: str, parameters: dict[str, float]) -> 
     finite = np.isfinite(as_float)
     np.testing.assert_array_equal(y[:3][~finite], as_float[~finite])
     bound = ULPS * ulp(expected)
-    if name == "silu":  # the product with a denormal has its error, not that of the result
-        bound = bound + np.nan_to_num(np.abs(x.astype(np.float64))) * TINY
     check({"y": (y[:3][finite], expected[finite], bound[finite])})
 
 
@@ -236,7 +234,7 @@ def test_gradient_by_finite_differences(name: str, parameters: dict[str, float])
 # What the header promises above each function, and the activation that shows it.
 HEADER = Path(__file__).parents[1] / "csrc" / "fastmath.h"
 PROMISE = re.compile(
-    r"// (?:[^\n]*\. )?Max error (\d+) ULP[^\n]*\n(?://[^\n]*\n)*static inline float (\w+?)_?\("
+    r"// (?:[^\n]*\. )?Max error (\d+(?:\.\d+)?) ULP[^\n]*\n(?://[^\n]*\n)*static inline float (\w+?)_?\("
 )
 SHOWN_BY: dict[str, tuple[str, Any]] = {
     "exp": ("exponential", np.exp),
@@ -244,6 +242,9 @@ SHOWN_BY: dict[str, tuple[str, Any]] = {
     "tanh": ("tanh", np.tanh),
     "sigmoid": ("sigmoid", reference.ACTIVATIONS["sigmoid"].value),
     "softplus": ("softplus", reference.ACTIVATIONS["softplus"].value),
+    "silu": ("silu", reference.ACTIVATIONS["silu"].value),
+    "mish": ("mish", reference.ACTIVATIONS["mish"].value),
+    "gelu": ("gelu", reference.ACTIVATIONS["gelu"].value),
 }
 
 
@@ -256,7 +257,7 @@ def spread_floats(count: int) -> F32:
 
 @pytest.mark.parametrize("function", SHOWN_BY)
 def test_promised_accuracy(function: str) -> None:
-    promises = {name: int(ulps) for ulps, name in PROMISE.findall(HEADER.read_text())}
+    promises = {name: float(ulps) for ulps, name in PROMISE.findall(HEADER.read_text())}
     assert function in promises
     name, exact = SHOWN_BY[function]
     # Where the functions bend, by value; everywhere, by bits.
@@ -267,7 +268,7 @@ def test_promised_accuracy(function: str) -> None:
     x = x[: x.size // 1000 * 1000].reshape(-1, 1000)
     y = output(*x.shape)
     run(len(x), lambda p: p.activation_forward(name, batch(x), y))
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(all="ignore"):
         expected = exact(x.astype(np.float64))
         as_float = expected.astype(np.float32)
     made = taken(y, len(x))
@@ -300,10 +301,10 @@ def test_elu_is_exact_near_zero() -> None:
     np.testing.assert_allclose(y[:1], np.expm1(x.astype(np.float64)), rtol=4 * UNIT)
 
 
-@pytest.mark.parametrize("name", ["elu", "selu", "exponential", "softplus", "silu", "sigmoid"])
+@pytest.mark.parametrize("name", ["elu", "selu", "exponential", "softplus", "silu", "mish", "gelu", "sigmoid"])
 def test_no_gradient_is_nan_for_large_inputs(name: str) -> None:
-    x = np.array([[80.0, -80.0, 100.0, -100.0, 1e4, -1e4]], dtype=np.float32)
-    y, dx, x_ = output(1, 6), output(1, 6), batch(x)
+    x = np.array([[80, -80, 100, -100, 1e4, -1e4, np.inf, -np.inf]], dtype=np.float32)
+    y, dx, x_ = output(1, 8), output(1, 8), batch(x)
     needed = x_ if _core.activations[name].needs_input else None
 
     def record(p: _core.Program) -> None:

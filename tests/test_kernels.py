@@ -83,6 +83,7 @@ GOOD: dict[str, Callable[[], Arguments]] = {
     "dropout": lambda: {"x": x(), "y": x(), "rate": 0.5, "layer": 0},
     "reshape": lambda: {"x": x(), "y": tensor(CAPACITY * 4, 5)},
     "gather": lambda: {"x": x(), "labels": labels(), "target": None, "weight": weight()},
+    "copy": lambda: {"source": zeros(), "destination": zeros()},
     "scatter": lambda: {"y": x()},
     "loss": lambda: {
         "kind": "softmax_cross_entropy", "x": x(), "labels": None, "target": x(),
@@ -127,6 +128,7 @@ WRITTEN = {
     "softmax_backward": {"dx"},
     "dropout": {"y"},
     "reshape": {"y"},
+    "copy": {"destination"},
     "gather": {"x", "labels", "weight"},
     "scatter": set(),
     "loss": {"x", "dx", "result"},
@@ -317,6 +319,7 @@ def first_of_its_kind(method: str, name: str) -> bool:
         ("dense_backward_folded", "kernel"),
         ("dense_backward", "kernel"),
         ("gather", "x"),
+        ("copy", "source"),
         ("scatter", "y"),
         ("reshape", "x"),
         ("metric", "x"),

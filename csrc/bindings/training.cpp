@@ -117,13 +117,13 @@ void scatter(PyProgram& self, py::object y) {
   self.program.record(kernels().scatter, args, {a.extents()});
 }
 
-void copy(PyProgram& self, py::object source, py::object target) {
+void copy(PyProgram& self, py::object source, py::object destination) {
   Arguments a(self);
   Copy args{};
   args.count =
       py::isinstance<py::array>(source) ? py::reinterpret_borrow<py::array>(source).size() : 0;
   args.from = a.plain<double>(source, "source", Access::kRead, args.count);
-  args.to = a.plain<double>(target, "target", Access::kWrite, args.count);
+  args.to = a.plain<double>(destination, "destination", Access::kWrite, args.count);
   a.check();
   self.program.record(kernels().copy, args, {a.extents()});
 }
@@ -136,7 +136,7 @@ void bind_training(py::class_<PyProgram>& program) {
   define(program, "metric", metric, {{"kind"}, {"x"}, {"labels"}, {"target"}, {"result"}});
   define(program, "gather", gather, {{"x"}, {"labels"}, {"target"}, {"weight"}});
   define(program, "scatter", scatter, {{"y"}});
-  define(program, "copy", copy, {{"source"}, {"target"}});
+  define(program, "copy", copy, {{"source"}, {"destination"}});
 }
 
 }  // namespace evengrad::bindings

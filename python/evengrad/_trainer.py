@@ -1,131 +1,23 @@
-"""compile, fit, evaluate, predict: what turns a stack of layers into a model one can train."""
+"""fit, evaluate, predict: what turns a compiled stack of layers into a model one can train."""
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _data, _random, _recording, _validation, losses, metrics, optimizers, training
-from evengrad.callbacks import (
-    Callback,
-    CallbackList,
-    History,
-    ProgbarLogger,
-    checked_callbacks,
-)
-
-if TYPE_CHECKING:
-    from evengrad._program import Program
-    from evengrad.layers.base import Layer, Shape
-    from evengrad.variable import Variable
+from evengrad import _data, _validation, training
+from evengrad._compiled import Compiled
+from evengrad.callbacks import Callback, CallbackList, History, ProgbarLogger, checked_callbacks
 
 _PREDICTION_ROWS = 256
 
 
-class Trainer:
-    """The half of `Sequential` that trains; the other half knows its layers and shapes."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.layers: list[Layer] = []
-        self.stop_training = False
-        self.skipped_steps = 0
-        self.skipped_in_a_row = 0
-        self.compiled = False
-        self._shape: Shape | None = None
-        self._lock = threading.RLock()
-        self._programs = _recording.Programs()
-        self._seed: int | None = None
-
-    @property
-    def has_shape(self) -> bool:
-        """Whether the shape of a sample is known."""
-        return self._shape is not None
-
-    if TYPE_CHECKING:
-
-        def build(self, input_shape: Sequence[int | None]) -> None: ...
-        @property
-        def built(self) -> bool: ...
-        @property
-        def variables(self) -> list[Variable]: ...
-        def sample_shape(self) -> Shape: ...
-        def sample_output_shape(self) -> Shape: ...
-
-    def compile(
-        self,
-        optimizer: str | optimizers.Optimizer = "rmsprop",
-        loss: str | losses.Loss | None = None,
-        metrics: Sequence[str | metrics.Metric] | str | None = None,
-        *,
-        on_nonfinite: str = "raise",
-        run_eagerly: bool = False,
-        steps_per_execution: int | str = 1,
-        jit_compile: bool | str = "auto",
-    ) -> None:
-        """Say how to train.
-
-        Parameters
-        ----------
-        optimizer : str or Optimizer
-            Default "rmsprop".
-        loss : str or Loss
-            For instance "mse".
-        metrics : sequence of str or Metric, optional
-            "accuracy" resolves to the one that fits loss and outputs.
-        on_nonfinite : {"raise", "skip"}
-            What a step does that meets NaN or infinity in the loss or a gradient. It is left out in
-            any case. "raise" stops with NonFiniteError; "skip" goes on, counts it in
-            `model.skipped_steps`, and raises after 10 in a row.
-        run_eagerly, steps_per_execution, jit_compile
-            Accepted, without effect.
-        """
-        if on_nonfinite not in ("raise", "skip"):
-            raise ValueError(
-                f"compile: expected on_nonfinite 'raise' or 'skip', got {on_nonfinite!r}"
-            )
-        self.optimizer = optimizers.get(optimizer)
-        self.loss = None if loss is None else losses.get(loss)
-        self._metrics = [metrics] if isinstance(metrics, str) else list(metrics or ())
-        self._resolved: dict[tuple[bool, int], list[metrics.Metric]] = {}
-        self.on_nonfinite = on_nonfinite
-        self.compiled = True
-        self._programs.clear()
-
-    @property
-    def compiled_metrics(self) -> list[metrics.Metric]:
-        """The metrics, resolved by the shapes of the model."""
-        fit = self.compiled_loss("metrics").sparse, self.sample_output_shape()[-1]
-        if fit not in self._resolved:
-            sparse, outputs = fit
-            resolved = [metrics.get(m, sparse=sparse, outputs=outputs) for m in self._metrics]
-            self._resolved = {fit: resolved}
-        return self._resolved[fit]
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """Names of what evaluate returns."""
-        return ["loss", *(metric.name for metric in self.compiled_metrics)]
-
-    def compiled_loss(self, who: str) -> losses.Loss:
-        """Return the loss, or say that there is none yet."""
-        if not self.compiled or self.loss is None:
-            raise ValueError(f"{who}: call model.compile(optimizer, loss) first")
-        return self.loss
-
-    # -- training and use
-
-    @property
-    def seed(self) -> int:
-        """Seed of the model's draws in training, drawn from the package's when first needed."""
-        if self._seed is None:
-            self._seed = _random.spawn_seed()
-        return self._seed
+class Trainer(Compiled):
+    """The half of `Sequential` that trains and predicts."""
 
     def fit(
         self,
@@ -257,9 +149,7 @@ class Trainer:
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """Return loss and metrics of one batch in inference mode."""
-        return self.evaluate(
-            x, y, len(x), verbose=0, sample_weight=sample_weight, return_dict=return_dict
-        )
+        return _results(self._evaluate("test_on_batch", x, y, sample_weight), return_dict)
 
     def evaluate(
         self,
@@ -273,13 +163,12 @@ class Trainer:
     ) -> Any:
         """Return the loss, or [loss, metrics...], or a dict, in inference mode."""
         self.compiled_loss("evaluate")
-        rows = _validation.check_count("evaluate", "batch_size", batch_size or _PREDICTION_ROWS)
-        with self._lock:
-            data = _data.prepare(self, "evaluate", x, y, sample_weight)
-            logs = training.evaluate(
-                self, self._step(min(rows, len(data.x)), train=False), data, steps
-            )
-        if _verbosity("evaluate", verbose):
+        show = _verbosity("evaluate", verbose)
+        rows = _batch_rows("evaluate", batch_size)
+        if steps is not None:
+            _validation.check_count("evaluate", "steps", steps)
+        logs = self._evaluate("evaluate", x, y, sample_weight, rows, steps)
+        if show:
             print(" - ".join(f"{name}: {value:.4g}" for name, value in logs.items()), flush=True)
         return _results(logs, return_dict)
 
@@ -297,11 +186,43 @@ class Trainer:
         verbose : {"auto", 0, 1, 2}
             Accepted, without effect.
         """
-        rows = _validation.check_count("predict", "batch_size", batch_size or _PREDICTION_ROWS)
         _verbosity("predict", verbose)
+        return self._predict("predict", x, _batch_rows("predict", batch_size))
+
+    def predict_on_batch(self, x: Any) -> NDArray[np.float32]:
+        """Return the outputs for one batch."""
+        return self._predict("predict_on_batch", x)
+
+    def __call__(self, inputs: Any, training: bool = False) -> NDArray[np.float32]:
+        """Run on a batch at once; training=True is training mode, without an update."""
+        if not training:
+            return self._predict(self.name, inputs)
+        y = _data.samples(self, self.name, inputs)
+        for layer in self.layers:
+            y = layer(y, training=True)
+        return y
+
+    # -- inside; rows None: all in one batch
+
+    def _evaluate(
+        self,
+        who: str,
+        x: Any,
+        y: Any,
+        weight: Any,
+        rows: int | None = None,
+        steps: int | None = None,
+    ) -> dict[str, float]:
+        self.compiled_loss(who)
         with self._lock:
-            samples = _data.samples(self, "predict", x)
-            program = self._prediction(min(rows, len(samples)))
+            data = _data.prepare(self, who, x, y, weight)
+            step = self._step(min(rows or len(data.x), len(data.x)), train=False)
+            return training.evaluate(self, step, data, steps)
+
+    def _predict(self, who: str, x: Any, rows: int | None = None) -> NDArray[np.float32]:
+        with self._lock:
+            samples = _data.samples(self, who, x)
+            program = self._prediction(min(rows or len(samples), len(samples)))
             output = np.empty((len(samples), *self.sample_output_shape()), np.float32)
             for first, count in training.chunks(math.ceil(len(samples) / program.capacity)):
                 program.run_batches(
@@ -309,38 +230,11 @@ class Trainer:
                 )
         return output
 
-    def predict_on_batch(self, x: Any) -> NDArray[np.float32]:
-        """Return the outputs for one batch."""
-        return self.predict(x, batch_size=len(x))
 
-    def __call__(self, inputs: Any, training: bool = False) -> NDArray[np.float32]:
-        """Run on a batch at once; training=True is training mode, without an update."""
-        if not training:
-            return self.predict(inputs)
-        y = _data.samples(self, self.name, inputs)
-        for layer in self.layers:
-            y = layer(y, training=True)
-        return y
-
-    # -- inside
-
-    def _prediction(self, rows: int) -> Program:
-        return self._programs.get(
-            ("predict", rows),
-            self.layers,
-            lambda: _recording.record_prediction(self.layers, self.sample_shape(), rows),
-        )
-
-    def _step(self, rows: int, *, train: bool) -> _recording.Recording:
-        optimizer = self.optimizer if train else None
-        loss = self.compiled_loss("fit")
-        return self._programs.get(
-            ("train" if train else "evaluate", rows, optimizer and optimizer.version),
-            self.layers,
-            lambda: _recording.record_step(
-                self.layers, self.sample_shape(), rows, loss, self.compiled_metrics, optimizer
-            ),
-        )
+def _batch_rows(who: str, batch_size: int | None) -> int:
+    if batch_size is None:
+        return _PREDICTION_ROWS
+    return _validation.check_count(who, "batch_size", batch_size)
 
 
 def _verbosity(who: str, verbose: str | int) -> bool:

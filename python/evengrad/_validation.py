@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def check_number(
         number = float(value)
     except OverflowError:  # an integer of 400 digits
         number = float("inf")
+    open_low, open_high = open_low or low == -np.inf, open_high or high == np.inf
     above = number > low if open_low else number >= low
     below = number < high if open_high else number <= high
     if not (above and below):
@@ -51,6 +53,13 @@ def check_count(who: str, name: str, value: Any, low: int = 1) -> int:
     if value < low:
         raise ValueError(f"{who}: expected {name} to be at least {low}, got {value}")
     return int(value)
+
+
+def check_flag(who: str, name: str, value: Any) -> bool:
+    """Return value as a bool; 0 and 1 count as one."""
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise TypeError(f"{who}: expected {name} to be True or False, got {value!r}")
 
 
 def check_choice(who: str, name: str, value: Any, choices: Sequence[str]) -> str:
@@ -106,6 +115,7 @@ def check_weights(who: str, weights: Any, variables: Sequence[Variable]) -> None
 
 # -- data
 
+_LARGEST = float(np.finfo(np.float32).max)
 _PIECE = 1 << 18  # elements checked at a time: temporaries stay in cache
 
 
@@ -120,7 +130,13 @@ def as_array(who: str, name: str, data: Any) -> NDArray[Any]:
     try:
         array = np.asarray(data)
         if array.dtype.kind == "O":
+            if not all(isinstance(item, numbers.Real | np.bool_ | Decimal) for item in array.flat):
+                raise TypeError("not all of its items are")
             array = array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(
+            f"{who}: expected {name} to hold numbers within the range of float32 (3.4e38)"
+        ) from None
     except (ValueError, TypeError) as error:
         raise TypeError(f"{who}: expected {name} to be an array of numbers: {error}") from None
     if array.dtype.kind not in "fiub":
@@ -128,11 +144,17 @@ def as_array(who: str, name: str, data: Any) -> NDArray[Any]:
     return array
 
 
+def _contiguous(array: NDArray[Any], dtype: type[Any]) -> NDArray[Any]:
+    """Return the array itself where the core can read it, else a copy; overflow gives infinity."""
+    with np.errstate(over="ignore"):
+        ready = np.ascontiguousarray(array, dtype=dtype)
+    return ready if ready.flags.aligned else ready.copy()
+
+
 def as_float32(who: str, name: str, data: Any) -> F32:
     """Return data as a C-contiguous float32 array, itself if it is one; non-finite passes."""
     array = as_array(who, name, data)
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
+    return _contiguous(array, np.float32).reshape(array.shape)
 
 
 def _check_finite(who: str, name: str, converted: F32, array: NDArray[Any]) -> None:
@@ -165,8 +187,7 @@ def features(who: str, name: str, data: Any, shape: tuple[int, ...] | None = Non
         raise ValueError(f"{who}: expected {name} of shape (n, features), got {array.shape}")
     if array.size == 0:
         raise ValueError(f"{who}: expected {name} with at least one row, got {array.shape}")
-    with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(array, dtype=np.float32)
+    converted = _contiguous(array, np.float32)
     _check_finite(who, name, converted, array)
     return converted
 
@@ -184,6 +205,18 @@ def targets(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> F
     return features(who, name, array)
 
 
+def probabilities(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> F32:
+    """Return targets from 0 to 1."""
+    array = targets(who, name, data, n, shape)
+    bad = (array < 0.0) | (array > 1.0)
+    if bad.any():
+        rows = np.flatnonzero(bad.reshape(n, -1).any(axis=1))
+        raise ValueError(
+            f"{who}: expected {name} from 0 to 1, got {array[bad][0]:g} in row {rows_text(rows)}"
+        )
+    return array
+
+
 def labels(who: str, name: str, data: Any, n: int, classes: int) -> NDArray[np.int32]:
     """Return class numbers as int32 (n,), each from 0 to classes - 1."""
     array = as_array(who, name, data)
@@ -191,16 +224,16 @@ def labels(who: str, name: str, data: Any, n: int, classes: int) -> NDArray[np.i
         array = array[:, 0]
     if array.shape != (n,):
         raise ValueError(f"{who}: expected {name} of shape ({n},), got {array.shape}")
-    bad = (array < 0) | (array >= classes)
+    bad = ~((array >= 0) & (array < classes))  # NaN is bad
     if array.dtype.kind == "f":
-        bad |= ~np.isfinite(array) | (array != np.floor(array))
+        bad |= array != np.floor(array)
     if bad.any():
         rows = np.flatnonzero(bad)
         raise ValueError(
-            f"{who}: expected {name} to be class numbers from 0 to {classes - 1}, as the model "
-            f"has {classes} outputs, got {array[rows[0]]} in row {rows_text(rows)}"
+            f"{who}: expected {name} to be class numbers from 0 to {classes - 1} for {classes} "
+            f"outputs, got {array[rows[0]]} in row {rows_text(rows)}"
         )
-    return np.ascontiguousarray(array, dtype=np.int32)
+    return _contiguous(array, np.int32)
 
 
 def sample_weights(who: str, data: Any, n: int) -> F32:
@@ -210,9 +243,14 @@ def sample_weights(who: str, data: Any, n: int) -> F32:
         array = array[:, 0]
     if array.shape != (n,):
         raise ValueError(f"{who}: expected sample_weight of shape ({n},), got {array.shape}")
-    if not np.isfinite(array).all() or (array < 0).any():
-        raise ValueError(f"{who}: expected sample_weight to be finite and at least 0")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    weights = _contiguous(array, np.float32)
+    bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
+    if bad.size:
+        raise ValueError(
+            f"{who}: expected sample_weight to be finite and at least 0, got {array[bad[0]]} in "
+            f"row {rows_text(bad)}"
+        )
+    return weights
 
 
 def class_weights(who: str, weights: Any, classes: NDArray[np.int32]) -> F32:
@@ -221,6 +259,6 @@ def class_weights(who: str, weights: Any, classes: NDArray[np.int32]) -> F32:
         raise TypeError(f"{who}: expected class_weight to be a dict, got {type(weights).__name__}")
     result = np.ones(len(classes), np.float32)
     for label, weight in weights.items():
-        value = check_number(who, f"class_weight[{label!r}]", weight, 0.0, open_high=True)
+        value = check_number(who, f"class_weight[{label!r}]", weight, 0.0, _LARGEST)
         result[classes == check_count(who, "each class of class_weight", label, 0)] = value
     return result

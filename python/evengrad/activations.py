@@ -133,6 +133,60 @@ def silu(x: ArrayLike) -> F32:
     return _apply(Spec("silu"), x)
 
 
+def mish(x: ArrayLike) -> F32:
+    """x tanh(ln(1 + e^x)): like SiLU, smooth and not monotonic.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape.
+
+    References
+    ----------
+    Misra 2019, arXiv:1908.08681.
+
+    Examples
+    --------
+    >>> from evengrad import activations
+    >>> activations.mish([0.0, 20.0])
+    array([ 0., 20.], dtype=float32)
+    """
+    return _apply(Spec("mish"), x)
+
+
+def gelu(x: ArrayLike, approximate: bool = False) -> F32:
+    """x (1 + erf(x / sqrt(2))) / 2: x times the standard normal distribution at x.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape.
+    approximate : bool, default False
+        True, the formula with tanh, is not offered: the exact form costs no more here.
+
+    Raises
+    ------
+    ValueError
+        If `approximate` is true.
+
+    References
+    ----------
+    Hendrycks, Gimpel 2016, arXiv:1606.08415.
+
+    Examples
+    --------
+    >>> from evengrad import activations
+    >>> activations.gelu([0.0, 20.0])
+    array([ 0., 20.], dtype=float32)
+    """
+    if approximate:
+        raise ValueError(
+            "gelu: expected approximate=False, got True. The exact form differs from the "
+            "approximation by at most 5e-4 and is as fast."
+        )
+    return _apply(Spec("gelu"), x)
+
+
 def tanh(x: ArrayLike) -> F32:
     """Hyperbolic tangent."""
     return _apply(Spec("tanh"), x)
@@ -171,8 +225,8 @@ def relu_spec(negative_slope: float, max_value: float | None, threshold: float) 
 _FUNCTIONS: dict[str, Callable[..., F32]] = {
     f.__name__: f
     for f in (
-        linear, relu, relu6, leaky_relu, elu, selu, softplus, softsign, silu, tanh, sigmoid,
-        hard_sigmoid, exponential, softmax,
+        linear, relu, relu6, leaky_relu, elu, selu, softplus, softsign, silu, mish, gelu, tanh,
+        sigmoid, hard_sigmoid, exponential, softmax,
     )
 }  # fmt: skip
 _ALIASES = {"swish": "silu"}

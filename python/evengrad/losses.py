@@ -23,6 +23,7 @@ class Loss:
     """
 
     sparse: ClassVar[bool] = False  # y_true: class numbers
+    of_probabilities: ClassVar[bool] = False  # y_true: from 0 to 1
 
     def __init__(self, *, name: str | None = None) -> None:
         self.name = name or snake_case(type(self).__name__)
@@ -34,7 +35,8 @@ class Loss:
     def convert(self, who: str, y: ArrayLike, n: int, shape: tuple[int, ...]) -> Any:
         """Return y_true as the kernel reads it."""
         if not self.sparse:
-            return _validation.targets(who, "y", y, n, shape)
+            check = _validation.probabilities if self.of_probabilities else _validation.targets
+            return check(who, "y", y, n, shape)
         if len(shape) != 1:
             raise ValueError(f"{who}: {self.name} expects one row of outputs a sample, got {shape}")
         return _validation.labels(who, "y", y, n, shape[0])
@@ -73,6 +75,7 @@ class Loss:
 class _CrossEntropy(Loss):
     """A loss of probabilities that knows a better way from logits."""
 
+    of_probabilities = True
     activation: ClassVar[str]
     from_logits_kernel: ClassVar[str]
     from_probabilities_kernel: ClassVar[str]

@@ -43,6 +43,8 @@ class Sequential(Trainer):
 
     def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None) -> None:
         super().__init__(name or unique_name("Sequential"))
+        if layers is not None and (isinstance(layers, str) or not isinstance(layers, Sequence)):
+            raise TypeError(f"{self.name}: expected a list of Layer objects, got {layers!r}")
         for layer in layers or ():
             self.add(layer)
 
@@ -126,7 +128,7 @@ class Sequential(Trainer):
         if index is not None:
             if not -len(self.layers) <= index < len(self.layers):
                 raise ValueError(
-                    f"{self.name}: expected an index into {len(self.layers)} layers, got {index}"
+                    f"{self.name}: expected a layer's index below {len(self.layers)}, got {index}"
                 )
             return self.layers[index]
         for layer in self.layers:

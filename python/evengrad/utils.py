@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _core, _names, _random, _validation
 
+_MOST_THREADS = 1 << 16
+
 __version__ = str(_core.config()["version"])
 
 
@@ -27,13 +29,16 @@ def set_random_seed(seed: int) -> None:
     >>> import evengrad
     >>> evengrad.utils.set_random_seed(0)
     """
-    _random.set_seed(seed)
-    random.seed(int(seed))
-    np.random.seed(int(seed) % (1 << 32))
+    checked = _random.check_seed("set_random_seed", seed)
+    if checked >= 1 << 32:
+        raise ValueError(f"set_random_seed: expected seed to be below 2^32, got {seed}")
+    _random.set_seed(checked)
+    random.seed(checked)
+    np.random.seed(checked)
 
 
 def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.float32]:
-    """One-hot rows of class numbers: (n,) or (n, 1) to (n, num_classes).
+    """One-hot rows of class numbers: (...) or (..., 1) to (..., num_classes).
 
     Parameters
     ----------
@@ -49,11 +54,15 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.f
     array([[0., 1.],
            [1., 0.]], dtype=float32)
     """
-    array = _validation.as_array("to_categorical", "x", x).reshape(-1)
+    array = _validation.as_array("to_categorical", "x", x)
+    if array.ndim > 1 and array.shape[-1] == 1:
+        array = array[..., 0]
     if num_classes is None:
-        num_classes = int(array.max()) + 1 if array.size else 1
-    labels = _validation.labels("to_categorical", "x", array, len(array), num_classes)
-    return np.eye(num_classes, dtype=np.float32)[labels]
+        largest = array.max() if array.size else 0
+        num_classes = int(largest) + 1 if 0 <= largest < 1 << 31 else 1
+    classes = _validation.check_count("to_categorical", "num_classes", num_classes)
+    labels = _validation.labels("to_categorical", "x", array.reshape(-1), array.size, classes)
+    return np.eye(classes, dtype=np.float32)[labels].reshape(*array.shape, classes)
 
 
 def clear_session() -> None:
@@ -69,7 +78,12 @@ def set_num_threads(threads: int) -> None:
     threads : int, at least 1
         Also held down by OMP_NUM_THREADS and threadpoolctl.
     """
-    _core.set_num_threads(_validation.check_count("set_num_threads", "threads", threads))
+    checked = _validation.check_count("set_num_threads", "threads", threads)
+    if checked > _MOST_THREADS:
+        raise ValueError(
+            f"set_num_threads: expected threads to be at most {_MOST_THREADS}, got {threads}"
+        )
+    _core.set_num_threads(checked)
 
 
 def show_config() -> None:

@@ -53,14 +53,18 @@ class Variable:
         self.path = path or name
         self.trainable = trainable
         self.shape: tuple[int, ...] = array.shape
-        self.storage: NDArray[Any]
-        if double:
-            self.storage = np.zeros(array.size)
-        elif array.ndim == 2 and not flat:
-            self.storage = tensor(*array.shape)
-        else:
-            self.storage = vector(array.size)
+        self._double, self._flat = double, flat
+        self._allocate()
         self.assign(array)
+
+    def _allocate(self) -> None:
+        self.storage: NDArray[Any]
+        if self._double:
+            self.storage = np.zeros(self.size)
+        elif self.ndim == 2 and not self._flat:
+            self.storage = tensor(*self.shape)
+        else:
+            self.storage = vector(self.size)
 
     @property
     def value(self) -> NDArray[Any]:
@@ -89,7 +93,10 @@ class Variable:
         ValueError
             If the shape differs or a number is not finite in float32.
         """
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError as error:  # ragged
+            raise ValueError(f"Variable {self.path!r}: expected an array: {error}") from None
         if array.shape != self.shape:
             raise ValueError(
                 f"Variable {self.path!r}: expected shape {self.shape}, got {array.shape}"
@@ -115,6 +122,15 @@ class Variable:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # kDLCPU
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"storage": None, "value": np.array(self.value)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        value = state.pop("value")
+        self.__dict__.update(state)
+        self._allocate()
+        self.value[...] = value
 
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, trainable={self.trainable}>"

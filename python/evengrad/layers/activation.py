@@ -190,8 +190,15 @@ class PReLU(Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.alpha_initializer = initializer(alpha_initializer)
-        axes = [shared_axes] if isinstance(shared_axes, int) else shared_axes
-        self.shared_axes = None if axes is None else [int(axis) for axis in axes]
+        self.shared_axes: list[int] | None = None
+        if shared_axes is not None:
+            axes = shared_axes if isinstance(shared_axes, Sequence) else [shared_axes]
+            who = str(self)
+            self.shared_axes = [
+                int(_validation.check_number(who, "each of shared_axes", axis)) for axis in axes
+            ]
+            if self.shared_axes != list(axes):
+                raise TypeError(f"{who}: expected shared_axes to be integers, got {shared_axes}")
         self.alpha: Variable | None = None
 
     def make_variables(self, input_shape: Shape) -> None:

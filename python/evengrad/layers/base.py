@@ -62,7 +62,7 @@ class Layer(Versioned):
         who = type(self).__name__
         _validation.check_dtype(who, dtype)
         self.name = unique_name(who) if name is None else _validation.check_name(who, name)
-        self.trainable = trainable
+        self.trainable = _validation.check_flag(str(self), "trainable", trainable)
         self.built = False
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None

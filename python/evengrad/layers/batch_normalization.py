@@ -81,13 +81,13 @@ class BatchNormalization(Layer):
         self.axis = axis
         self.momentum = _validation.check_number(who, "momentum", momentum, 0.0, 1.0)
         self.epsilon = _validation.check_number(who, "epsilon", epsilon, 0.0, open_low=True)
-        self.center = center
-        self.scale = scale
+        self.center = _validation.check_flag(who, "center", center)
+        self.scale = _validation.check_flag(who, "scale", scale)
         self.beta_initializer = initializer(beta_initializer)
         self.gamma_initializer = initializer(gamma_initializer)
         self.moving_mean_initializer = initializer(moving_mean_initializer)
         self.moving_variance_initializer = initializer(moving_variance_initializer)
-        self.debias = debias
+        self.debias = _validation.check_flag(who, "debias", debias)
         self.gamma: Variable | None = None
         self.beta: Variable | None = None
         self.moving_mean: Variable | None = None

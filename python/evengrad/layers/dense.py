@@ -56,7 +56,7 @@ class Dense(Layer):
         super().__init__(**kwargs)
         self.units = _validation.check_count(str(self), "units", units)
         self.activation = activations.get(activation)
-        self.use_bias = use_bias
+        self.use_bias = _validation.check_flag(str(self), "use_bias", use_bias)
         self.kernel_initializer = initializer(kernel_initializer)
         self.bias_initializer = initializer(bias_initializer)
         self.kernel: Variable | None = None

@@ -49,7 +49,7 @@ class Adam(Optimizer):
         self.beta_1 = check("Adam", "beta_1", beta_1, 0.0, 1.0, open_high=True)
         self.beta_2 = check("Adam", "beta_2", beta_2, 0.0, 1.0, open_high=True)
         self.epsilon = check("Adam", "epsilon", epsilon, 0.0, open_low=True)
-        self.amsgrad = amsgrad
+        self.amsgrad = _validation.check_flag("Adam", "amsgrad", amsgrad)
 
     @property
     def slot_count(self) -> int:  # type: ignore[override]

@@ -49,7 +49,7 @@ class RMSprop(Optimizer):
         self.rho = check("RMSprop", "rho", rho, 0.0, 1.0, open_high=True)
         self.momentum = check("RMSprop", "momentum", momentum, 0.0, 1.0)
         self.epsilon = check("RMSprop", "epsilon", epsilon, 0.0, open_low=True)
-        self.centered = centered
+        self.centered = _validation.check_flag("RMSprop", "centered", centered)
 
     @property
     def slot_count(self) -> int:  # type: ignore[override]

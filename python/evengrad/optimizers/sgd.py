@@ -46,7 +46,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate, **kwargs)
         self.momentum = _validation.check_number("SGD", "momentum", momentum, 0.0, 1.0)
-        self.nesterov = nesterov
+        self.nesterov = _validation.check_flag("SGD", "nesterov", nesterov)
 
     @property
     def slot_count(self) -> int:  # type: ignore[override]

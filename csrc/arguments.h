@@ -1,0 +1,190 @@
+// What each kernel is given: shapes, layouts, what may be null, what may alias.
+#pragma once
+#include "step.h"
+
+namespace evengrad {
+
+struct DenseForward {  // y = x w + bias
+  Tensor x;
+  Matrix w;
+  const float* bias;  // or null
+  Tensor y;
+};
+// A batch normalization before a dense layer, its input's gradient not wanted: its own come out of
+// the product that the dense layer needs anyway. With G = xhat' dy and s = column sums of dy:
+// dw = gamma G + beta s, dgamma = sum over columns of w G, dbeta = w s.
+struct FoldedNormalization {
+  Tensor xhat;                // data null: none folded
+  const float *gamma, *beta;  // or null: 1, 0
+  float *dgamma, *dbeta;      // or null
+  float* sums;                // workspace [padded(n_out)]
+};
+struct DenseBackward {  // dw = x' dy, db = column sums of dy, dx = dy w'
+  Tensor x;
+  Matrix w;
+  Tensor dy;
+  Matrix dw;   // data null: not wanted
+  float* db;   // or null
+  Tensor dx;   // data null: not wanted
+  float* dyt;  // workspace [padded(n_out)][padded(rows)] for dx
+  FoldedNormalization folded;
+};
+
+// What batch normalization saves of a batch, one value a column:
+// mean = center + offset, where x - center is exact near the mean.
+struct BatchStatistics {
+  float *center, *offset, *inverse;  // inverse = 1 / sqrt(variance + epsilon)
+  double *mean, *variance;
+  double* partial;  // workspace [2][chunks][pitch]
+};
+struct BatchNormForward {  // y = (x - mean) / sqrt(variance + epsilon) * gamma + beta
+  Tensor x;
+  const float *gamma, *beta;  // or null
+  Tensor y;
+  Tensor xhat;  // data null: not wanted
+  BatchStatistics statistics;
+  double epsilon;
+};
+struct BatchNormBackward {
+  Tensor x, dy;
+  const float* gamma;     // or null
+  float *dgamma, *dbeta;  // or null
+  Tensor dx;              // data null: not wanted; may be dy
+  BatchStatistics statistics;
+  float* sums;  // workspace [2][pitch]: means over the batch of dy and dy xhat
+};
+struct BatchNormMoving {  // moving += weight * (batch - moving)
+  int64_t columns;
+  const double *mean, *variance;
+  double *moving_mean, *moving_variance;
+  int64_t* count;  // batches seen so far
+  double momentum;
+  bool debias;  // weight (1 - m) / (1 - m^t), else 1 - m
+};
+struct BatchNormInference {
+  Tensor x;
+  const float *gamma, *beta;  // or null
+  const double *moving_mean, *moving_variance;
+  Tensor y;
+  float* workspace;  // [4][pitch]
+  double epsilon;
+};
+
+struct BatchNormFrozenBackward {  // dx = dy gamma / sqrt(moving_variance + epsilon)
+  Tensor dy;
+  const float* gamma;  // or null
+  const double* moving_variance;
+  Tensor dx;         // may be dy
+  float* workspace;  // [pitch]
+  double epsilon;
+};
+
+struct ActivationForward {  // y = f(x); y may be x
+  Tensor x, y;
+  float parameter[3];
+};
+struct ActivationBackward {  // dx = dy f'(x); dx may be dy
+  Tensor x, y, dy, dx;       // x.data null unless the activation needs its input
+  float parameter[3];
+};
+struct PReLUForward {
+  Tensor x;
+  const float* alpha;
+  Tensor y;
+};
+struct PReLUBackward {
+  Tensor x;
+  const float* alpha;
+  Tensor dy;
+  float* dalpha;    // or null
+  Tensor dx;        // data null: not wanted; may be dy
+  double* partial;  // workspace [chunks][pitch]
+};
+struct SoftmaxForward {  // y may be x
+  Tensor x, y;
+};
+struct SoftmaxBackward {  // dx may be dy
+  Tensor y, dy, dx;
+};
+struct Dropout {  // y = x * mask / (1 - rate); forward and backward; y may be x
+  Tensor x, y;
+  double rate;
+  uint32_t layer;
+};
+struct Reshape {  // the same numbers, sample by sample, in rows of another length
+  Tensor x, y;
+};
+
+struct Gather {  // the step's source rows into x, labels or target, weight
+  Tensor x;
+  int32_t* labels;  // or null
+  Tensor target;    // data null: none
+  float* weight;    // or null
+};
+struct Scatter {  // y into the step's output rows
+  Tensor y;
+};
+struct Copy {  // what a failed step is to be taken back to
+  const double* from;
+  double* to;
+  int64_t count;
+};
+
+enum class Loss : int32_t {
+  kSoftmaxCrossEntropy,      // x: logits in, probabilities out
+  kSigmoidCrossEntropy,      // likewise
+  kCategoricalCrossEntropy,  // x: probabilities, rows divided by their sum
+  kBinaryCrossEntropy,       // x: probabilities
+  kMeanSquaredError,
+};
+struct LossArgs {
+  Loss kind;
+  Tensor x;
+  const int32_t* labels;  // or null: then target
+  Tensor target;
+  const float* weight;  // one a sample, or null
+  Tensor dx;            // data null: not wanted
+  double* partial;      // workspace [chunks]
+  double* result;       // += sum over rows of weight * loss
+};
+enum class Metric : int32_t {
+  kSparseAccuracy,
+  kCategoricalAccuracy,
+  kBinaryAccuracy,
+  kSquaredError,
+  kAbsoluteError
+};
+struct MetricArgs {
+  Metric kind;
+  Tensor x;
+  const int32_t* labels;
+  Tensor target;
+  double* partial;
+  double* result;  // += sum over rows
+};
+
+// A piece of a variable small enough to balance threads, and the same for any number of them.
+struct Chunk {
+  float *value, *gradient, *slot[3];
+  int64_t length;
+  int32_t variable;
+};
+enum class Clip : int32_t { kNone, kValue, kNorm, kGlobalNorm };
+struct GradientNorms {
+  const Chunk* chunks;
+  int64_t count;
+  int64_t variables;
+  double* partial;  // workspace [count]
+  double* norms;    // [variables]: sum of squares
+};
+struct Update {
+  const Chunk* chunks;
+  int64_t count;
+  int64_t variables;
+  const double* norms;  // from GradientNorms; null when nothing clips by norm
+  Clip clip;
+  double a, b, epsilon;  // sgd: momentum; adam: beta_1, beta_2; rmsprop: rho, momentum
+  bool variant;          // sgd: nesterov; adam: amsgrad; rmsprop: centered
+};
+
+}  // namespace evengrad

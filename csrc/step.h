@@ -1,0 +1,83 @@
+// The vocabulary of all kernels: matrices, batches, the step they belong to, the threads that run
+// them.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace evengrad {
+
+constexpr int64_t kPitchFloats = 16;  // rows start at multiples of this; one cache line
+constexpr int64_t kAlignment = 64;    // bytes; every row of a Tensor or Matrix starts on it
+
+static inline int64_t padded(int64_t columns) {
+  return (columns + kPitchFloats - 1) / kPitchFloats * kPitchFloats;
+}
+
+// Rows of `columns` floats, `pitch` floats apart. The floats from `columns` up to
+// padded(columns) are padding: exactly 0 in parameters, gradients and dy; finite but
+// unspecified in activations.
+struct Matrix {
+  float* data;
+  int64_t rows, columns, pitch;
+};
+
+// A batch: `per_sample` rows for each of the step's samples, laid out as in Matrix.
+struct Tensor {
+  float* data;
+  int64_t per_sample, columns, pitch;
+};
+
+struct Barrier;
+
+// One thread's view of the threads that run a program together.
+struct Team {
+  int rank, size;
+  Barrier* barrier;
+  void wait() const;  // returns once every member has called it
+};
+
+// What went wrong in a step; the step is then left out and the replay ends.
+enum class Failure : int32_t { kNone, kGradient, kLoss, kLabel, kIndex };
+
+// Written by one thread, read by all after the next barrier.
+struct Control {
+  Failure failure;
+  int64_t where;  // kGradient: index of the variable; kLabel, kIndex: the value found
+};
+
+// The scalars and the data of one step: all that may change between replays.
+struct Step {
+  int64_t rows;       // samples in this batch, 0 < rows <= capacity
+  int64_t iteration;  // number of this update, from 1
+  double learning_rate;
+  double clip;  // threshold of the clipping the program was recorded with
+  uint64_t seed;
+  const float* x;        // source rows, contiguous
+  const void* y;         // int32 labels or float rows, contiguous
+  const float* weight;   // one per source row, or null
+  const int64_t* order;  // which source rows make this batch, or null for first, first + 1, ...
+  int64_t first, source_rows;
+  float* output;  // destination rows of scatter, contiguous
+  Control* control;
+};
+
+static inline int64_t rows_of(const Tensor& t, const Step& s) { return t.per_sample * s.rows; }
+
+// Each thread of the team calls the kernel with the same arguments and takes its share.
+using Kernel = void (*)(const void* args, const Step& step, const Team& team);
+
+template <class Args>
+struct KernelOf {
+  Kernel call;
+};
+
+template <class Args, void (*kernel)(const Args&, const Step&, const Team&)>
+static void erased(const void* args, const Step& step, const Team& team) {
+  kernel(*static_cast<const Args*>(args), step, team);
+}
+template <class Args, void (*kernel)(const Args&, const Step&, const Team&)>
+static constexpr KernelOf<Args> erase() {
+  return {erased<Args, kernel>};
+}
+
+}  // namespace evengrad

@@ -1,0 +1,140 @@
+"""compile: optimizer, loss and metrics of a stack of layers, and the programs made of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from evengrad import _random, _recording, _validation, losses, metrics, optimizers
+from evengrad.metrics import Metric
+
+if TYPE_CHECKING:
+    from evengrad._program import Program
+    from evengrad.layers.base import Layer, Shape
+    from evengrad.variable import Variable
+
+
+class Compiled:
+    """What `Sequential` knows of training; of its layers and shapes it knows the rest itself."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.layers: list[Layer] = []
+        self.stop_training = False
+        self.skipped_steps = 0
+        self.skipped_in_a_row = 0
+        self.compiled = False
+        self._shape: Shape | None = None
+        self._lock = threading.RLock()
+        self._programs = _recording.Programs()
+        self._seed: int | None = None
+
+    @property
+    def has_shape(self) -> bool:
+        """Whether the shape of a sample is known."""
+        return self._shape is not None
+
+    if TYPE_CHECKING:
+
+        def build(self, input_shape: Sequence[int | None]) -> None: ...
+        @property
+        def built(self) -> bool: ...
+        @property
+        def variables(self) -> list[Variable]: ...
+        def sample_shape(self) -> Shape: ...
+        def sample_output_shape(self) -> Shape: ...
+
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer = "rmsprop",
+        loss: str | losses.Loss | None = None,
+        metrics: Sequence[str | Metric] | str | Metric | None = None,
+        *,
+        on_nonfinite: str = "raise",
+        run_eagerly: bool = False,
+        steps_per_execution: int | str = 1,
+        jit_compile: bool | str = "auto",
+    ) -> None:
+        """Say how to train.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+            Default "rmsprop".
+        loss : str or Loss
+            For instance "mse".
+        metrics : sequence of str or Metric, optional
+            "accuracy" resolves to the one that fits loss and outputs.
+        on_nonfinite : {"raise", "skip"}
+            What a step does that meets NaN or infinity in the loss or a gradient. It is left out in
+            any case. "raise" stops with NonFiniteError; "skip" goes on, counts it in
+            `model.skipped_steps`, and raises after 10 in a row.
+        run_eagerly, steps_per_execution, jit_compile
+            Accepted, without effect.
+        """
+        _validation.check_choice("compile", "on_nonfinite", on_nonfinite, ("raise", "skip"))
+        found = optimizers.get(optimizer), None if loss is None else losses.get(loss)
+        self._metrics = _named_metrics(metrics)
+        self.optimizer, self.loss = found
+        self._resolved: dict[tuple[bool, int], list[Metric]] = {}
+        self.on_nonfinite = on_nonfinite
+        self.compiled = True
+        self._programs.clear()
+
+    @property
+    def compiled_metrics(self) -> list[Metric]:
+        """The metrics, resolved by the shapes of the model."""
+        fit = self.compiled_loss("metrics").sparse, self.sample_output_shape()[-1]
+        if fit not in self._resolved:
+            sparse, outputs = fit
+            resolved = [metrics.get(m, sparse=sparse, outputs=outputs) for m in self._metrics]
+            self._resolved = {fit: resolved}
+        return self._resolved[fit]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of what evaluate returns."""
+        return ["loss", *(metric.name for metric in self.compiled_metrics)]
+
+    def compiled_loss(self, who: str) -> losses.Loss:
+        """Return the loss, or say that there is none yet."""
+        if not self.compiled or self.loss is None:
+            raise ValueError(f"{who}: call model.compile(optimizer, loss) first")
+        return self.loss
+
+    # -- training and use
+
+    @property
+    def seed(self) -> int:
+        """Seed of the model's draws in training, drawn from the package's when first needed."""
+        if self._seed is None:
+            self._seed = _random.spawn_seed()
+        return self._seed
+
+    def _prediction(self, rows: int) -> Program:
+        return self._programs.get(
+            ("predict", rows),
+            self.layers,
+            lambda: _recording.record_prediction(self.layers, self.sample_shape(), rows),
+        )
+
+    def _step(self, rows: int, *, train: bool) -> _recording.Recording:
+        optimizer = self.optimizer if train else None
+        loss = self.compiled_loss("fit")
+        return self._programs.get(
+            ("train" if train else "evaluate", rows, optimizer and optimizer.version),
+            self.layers,
+            lambda: _recording.record_step(
+                self.layers, self.sample_shape(), rows, loss, self.compiled_metrics, optimizer
+            ),
+        )
+
+
+def _named_metrics(given: Any) -> list[str | Metric]:
+    several = [given] if isinstance(given, str | Metric) else given or ()
+    if not isinstance(several, Sequence) or not all(isinstance(m, str | Metric) for m in several):
+        raise TypeError(f"compile: expected metrics to be names or Metric objects, got {given!r}")
+    for name in several:
+        metrics.get(name)
+    return list(several)
