@@ -118,9 +118,11 @@ class Sequential(Trainer):
 
     def sample_output_shape(self) -> Shape:
         """Shape of one sample's output."""
-        shape = self.sample_shape()
-        for layer in self.layers:
-            shape = layer.compute_output_shape(shape)
+        shape = self.layers[-1].output_shape if self.layers else None
+        if shape is None:  # not yet built
+            shape = self.sample_shape()
+            for layer in self.layers:
+                shape = layer.compute_output_shape(shape)
         return shape
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:

@@ -1,0 +1,100 @@
+// C = init + A B in register tiles: B is read a row of vectors at a time, A broadcast one number at
+// a time, from its rows or its columns. Rows are padded, so columns have no tails. Each element of
+// C is one sum in the order of the depth: its bits depend on nothing else.
+#pragma once
+#include "parallel.h"
+
+namespace evengrad::EVENGRAD_TARGET {
+
+#if defined(__AVX512F__)
+constexpr int kVectorFloats = 16, kTileRows = 8, kTileVectors = 3;
+#elif defined(__AVX2__)
+constexpr int kVectorFloats = 8, kTileRows = 4, kTileVectors = 3;
+#elif defined(__aarch64__)
+constexpr int kVectorFloats = 4, kTileRows = 8, kTileVectors = 3;
+#else
+constexpr int kVectorFloats = 4, kTileRows = 4, kTileVectors = 3;
+#endif
+typedef float Vector __attribute__((vector_size(kVectorFloats * sizeof(float)), may_alias));
+
+// c[i][v] = init[v] + sum over depth of a(i, p) b[p][v], for M rows and V vectors, in registers.
+// a(i, p) is a[i * lda + p], or a[p * lda + i] with kColumns. init may be null: zeros.
+template <bool kColumns, int M, int V>
+static void tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth,
+                 const float* init, float* c, int64_t ldc) {
+  Vector sum[M][V];
+  for (int v = 0; v < V; ++v) {
+    Vector start = {};
+    if (init) start = *reinterpret_cast<const Vector*>(init + v * kVectorFloats);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i) sum[i][v] = start;
+  }
+  for (int64_t p = 0; p < depth; ++p) {
+    Vector row[V];
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) row[v] = *reinterpret_cast<const Vector*>(b + v * kVectorFloats);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i) {
+      const float factor = kColumns ? a[i] : a[i * lda];
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) sum[i][v] += factor * row[v];
+    }
+    a += kColumns ? lda : 1;
+    b += ldb;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      *reinterpret_cast<Vector*>(c + i * ldc + v * kVectorFloats) = sum[i][v];
+    }
+  }
+}
+
+using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, const float*, float*,
+                      int64_t);
+
+// Rows beyond kTileRows never come: one row stands in their place.
+constexpr int held(int rows) { return rows <= kTileRows ? rows : 1; }
+
+template <bool kColumns>
+static inline Tile tile_of(int64_t rows, int64_t vectors) {
+  static constexpr Tile kTiles[][kTileVectors] = {
+      {tile<kColumns, 1, 1>, tile<kColumns, 1, 2>, tile<kColumns, 1, 3>},
+      {tile<kColumns, 2, 1>, tile<kColumns, 2, 2>, tile<kColumns, 2, 3>},
+      {tile<kColumns, 3, 1>, tile<kColumns, 3, 2>, tile<kColumns, 3, 3>},
+      {tile<kColumns, 4, 1>, tile<kColumns, 4, 2>, tile<kColumns, 4, 3>},
+      {tile<kColumns, held(5), 1>, tile<kColumns, held(5), 2>, tile<kColumns, held(5), 3>},
+      {tile<kColumns, held(6), 1>, tile<kColumns, held(6), 2>, tile<kColumns, held(6), 3>},
+      {tile<kColumns, held(7), 1>, tile<kColumns, held(7), 2>, tile<kColumns, held(7), 3>},
+      {tile<kColumns, held(8), 1>, tile<kColumns, held(8), 2>, tile<kColumns, held(8), 3>},
+  };
+  return kTiles[rows - 1][vectors - 1];
+}
+
+// Splits n into equal blocks of at most `most`: 32 rows as 4 x 8, 19 vectors as 5 x 3 + 2 x 2.
+struct Blocks {
+  int64_t n, count;
+  Blocks(int64_t n_, int64_t most) : n(n_), count((n_ + most - 1) / most) {}
+  int64_t begin(int64_t i) const { return n * i / count; }
+  int64_t size(int64_t i) const { return begin(i + 1) - begin(i); }
+};
+
+// C[rows][columns] = init + A B; columns in floats, whole vectors.
+template <bool kColumns>
+static void product(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth,
+                    const float* init, float* c, int64_t ldc, Range rows, Range columns) {
+  const Blocks across((columns.end - columns.begin) / kVectorFloats, kTileVectors);
+  const Blocks down(rows.end - rows.begin, kTileRows);
+  for (int64_t j = 0; j < across.count; ++j) {
+    const int64_t n = columns.begin + across.begin(j) * kVectorFloats;
+    for (int64_t i = 0; i < down.count; ++i) {
+      const int64_t m = rows.begin + down.begin(i);
+      const Tile run = tile_of<kColumns>(down.size(i), across.size(j));
+      run(a + (kColumns ? m : m * lda), lda, b + n, ldb, depth, init ? init + n : nullptr,
+          c + m * ldc + n, ldc);
+    }
+  }
+}
+
+}  // namespace evengrad::EVENGRAD_TARGET
