@@ -8,8 +8,9 @@ work=${1:-$(mktemp -d)}
 pip install -q pybind11
 cmake -S . -B "$work/sanitized" -G Ninja -DSKBUILD_PROJECT_VERSION=0 \
   -DPython_EXECUTABLE="$(command -v python)" -Dpybind11_DIR="$(python -m pybind11 --cmakedir)" \
-  -DEVENGRAD_SANITIZE=address,undefined,float-cast-overflow >/dev/null
+  -DEVENGRAD_TESTS=ON -DEVENGRAD_SANITIZE=address,undefined,float-cast-overflow >/dev/null
 cmake --build "$work/sanitized" >/dev/null
+ctest --test-dir "$work/sanitized" -R kernels --output-on-failure
 cp -r python/evengrad "$work/sanitized/evengrad"
 cp "$work"/sanitized/_core*.so "$work/sanitized/evengrad/"
 # libstdc++ beside libasan: else the first C++ exception dies in an uninitialised interceptor.
