@@ -126,6 +126,16 @@ def _normal(x: F64) -> F64:
     return f64(np.vectorize(math.erfc, otypes=[np.float64])(-x / math.sqrt(2.0)) / 2.0)
 
 
+def _gelu_tanh_argument(x: F64) -> F64:
+    return 2.0 * math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)
+
+
+def _gelu_tanh_slope(x: F64) -> F64:
+    v = _gelu_tanh_argument(x)
+    rise = 2.0 * math.sqrt(2.0 / math.pi) * (x + 0.134145 * x**3)
+    return _sigmoid(v) * (1.0 + _times(rise, _sigmoid(-v)))
+
+
 def _mish_factor(x: F64) -> F64:
     """tanh(ln(1 + e^x)) without cancellation far out."""
     e = np.exp(-np.abs(x))
@@ -206,6 +216,9 @@ ACTIVATIONS = {
         lambda x: _times(x, _normal(x)),
         lambda x: _normal(x) + _times(x, np.exp(-(x**2) / 2.0)) / math.sqrt(2.0 * math.pi),
         {},
+    ),
+    "gelu_tanh": Activation(  # (1 + tanh(v / 2)) / 2 is sigmoid(v)
+        lambda x: _times(x, _sigmoid(_gelu_tanh_argument(x))), _gelu_tanh_slope, {}
     ),
     "tanh": Activation(np.tanh, lambda x: 1.0 / np.cosh(np.clip(x, -700.0, 700.0)) ** 2, {}),
     "sigmoid": Activation(_sigmoid, lambda x: _sigmoid(x) * _sigmoid(-x), {}),

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
+import evengrad as keras
 import numpy as np
 import pytest
-
-import evengrad as keras
 
 SEEDS = (0, 1, 2)
 

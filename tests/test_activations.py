@@ -234,7 +234,8 @@ def test_gradient_by_finite_differences(name: str, parameters: dict[str, float])
 # What the header promises above each function, and the activation that shows it.
 HEADER = Path(__file__).parents[1] / "csrc" / "fastmath.h"
 PROMISE = re.compile(
-    r"// (?:[^\n]*\. )?Max error (\d+(?:\.\d+)?) ULP[^\n]*\n(?://[^\n]*\n)*static inline float (\w+?)_?\("
+    r"// (?:[^\n]*\. )?Max error (\d+(?:\.\d+)?) ULP[^\n]*\n(?://[^\n]*\n)*"
+    r"static inline float (\w+?)_?\("
 )
 SHOWN_BY: dict[str, tuple[str, Any]] = {
     "exp": ("exponential", np.exp),
@@ -245,6 +246,7 @@ SHOWN_BY: dict[str, tuple[str, Any]] = {
     "silu": ("silu", reference.ACTIVATIONS["silu"].value),
     "mish": ("mish", reference.ACTIVATIONS["mish"].value),
     "gelu": ("gelu", reference.ACTIVATIONS["gelu"].value),
+    "gelu_tanh": ("gelu_tanh", reference.ACTIVATIONS["gelu_tanh"].value),
 }
 
 
@@ -293,6 +295,22 @@ def test_relu_of_nan_and_zero() -> None:
     np.testing.assert_array_equal(y[:1], [[np.nan, 0.0, 0.0, 0.0, 1.0]])
 
 
+@pytest.mark.parametrize("name", ["silu", "mish", "gelu", "gelu_tanh", "softsign"])
+def test_limits_at_infinity(name: str) -> None:
+    # The formulas have infinity times 0, or over infinity.
+    x = np.array([[np.inf, -np.inf]], dtype=np.float32)
+    y, dx, x_ = output(1, 2), output(1, 2), batch(x)
+
+    def record(p: _core.Program) -> None:
+        p.activation_forward(name, x_, y)
+        p.activation_backward(name, x_, y, upstream(np.ones_like(x)), dx)
+
+    run(1, record)
+    one = name == "softsign"
+    np.testing.assert_array_equal(y[:1], [[1.0, -1.0] if one else [np.inf, 0.0]])
+    np.testing.assert_array_equal(dx[:1], [[0.0, 0.0] if one else [1.0, 0.0]])
+
+
 def test_elu_is_exact_near_zero() -> None:
     # exp(x) - 1 would be off by 6e-8 absolute, everything at x = -1e-8.
     x = -np.logspace(-30, -3, 64, dtype=np.float32)[None]
@@ -301,7 +319,9 @@ def test_elu_is_exact_near_zero() -> None:
     np.testing.assert_allclose(y[:1], np.expm1(x.astype(np.float64)), rtol=4 * UNIT)
 
 
-@pytest.mark.parametrize("name", ["elu", "selu", "exponential", "softplus", "silu", "mish", "gelu", "sigmoid"])
+@pytest.mark.parametrize(
+    "name", ["elu", "selu", "exponential", "softplus", "silu", "mish", "gelu", "sigmoid"]
+)
 def test_no_gradient_is_nan_for_large_inputs(name: str) -> None:
     x = np.array([[80, -80, 100, -100, 1e4, -1e4, np.inf, -np.inf]], dtype=np.float32)
     y, dx, x_ = output(1, 8), output(1, 8), batch(x)

@@ -599,7 +599,13 @@ def test_steps_and_chunks_are_the_same() -> None:
     at_once.program.run_batches(x, y, first=0, steps=10, learning_rates=rates, clip=1.0)
     for i in range(10):
         one_by_one.program.run_batches(
-            x, y, first=32 * i, steps=1, learning_rates=rates[i : i + 1], counter=np.array([i]), clip=1.0
+            x,
+            y,
+            first=32 * i,
+            steps=1,
+            learning_rates=rates[i : i + 1],
+            counter=np.array([i]),
+            clip=1.0,
         )
     for a, b in zip(at_once.values, one_by_one.values, strict=True):
         assert a.tobytes() == b.tobytes()
@@ -613,7 +619,11 @@ def test_iterations_count_up() -> None:
     slots = [[matrix(np.zeros((1, 4)))], [matrix(np.zeros((1, 4)))]]
     p.adam([w], [g], slots, np.zeros(1), "none", 0.9, 0.999, 1e-7, False)
     p.run_batches(
-        np.zeros((6, 4), np.float32), first=0, steps=6, learning_rates=np.full(6, 0.1), counter=np.zeros(1, np.int64)
+        np.zeros((6, 4), np.float32),
+        first=0,
+        steps=6,
+        learning_rates=np.full(6, 0.1),
+        counter=np.zeros(1, np.int64),
     )
     expected = reference.adam(np.zeros((1, 4)), [np.ones((1, 4))] * 6, 0.1)
     np.testing.assert_allclose(w, expected, rtol=64 * UNIT)
@@ -623,7 +633,9 @@ def test_iterations_count_up() -> None:
     p.gather(x, None, None, None)
     p.dropout(x, y, 0.5, 3)
     p.scatter(y)
-    p.run_batches(np.ones((6, 100), np.float32), output=made, first=0, steps=6, counter=np.array([8]), seed=5)
+    p.run_batches(
+        np.ones((6, 100), np.float32), output=made, first=0, steps=6, counter=np.array([8]), seed=5
+    )
     for i in range(6):
         kept = reference.dropout_mask((1, 100), 0.5, 5, 3, 9 + i)
         np.testing.assert_array_equal(made[i] != 0.0, kept[0])
