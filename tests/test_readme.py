@@ -1,0 +1,39 @@
+"""README's example runs as it stands, and its map names what is there."""
+
+import re
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+
+
+def test_example() -> None:
+    (example,) = blocks("python")
+    assert len(example.splitlines()) <= 25
+    names: dict[str, object] = {}
+    exec(example, names)
+    accuracy = names["accuracy"]
+    assert isinstance(accuracy, float)
+    assert accuracy > 0.96
+
+
+def test_two_commands_come_first() -> None:
+    first, second = blocks("")[0].splitlines()
+    assert first == "pip install . && python -m evengrad demo"
+    assert second == "pip install '.[test]' && pytest"
+
+
+def test_map_names_what_is_there() -> None:
+    (house,) = (block for block in blocks("") if block.startswith("csrc/"))
+    folder = README.parent
+    for line in house.splitlines():
+        top = re.match(r"(\S+/)", line)
+        if top:
+            folder = README.parent / top[1]
+            assert folder.is_dir(), line
+        for name in re.findall(r"(?:^  |;  )(\S+)", line):
+            path = name if "/" in name or "." in name else ""
+            assert not path or (folder / path).exists(), name
