@@ -96,7 +96,10 @@ struct Softplus {
 struct Softsign {
   static constexpr Info kInfo{"softsign", "x / (1 + |x|)", {}};
   static constexpr bool kNeedsInput = true;
-  static inline float value(float x, const float*) { return x / (1.0f + fabs_(x)); }
+  static inline float value(float x, const float*) {
+    float a = at_most(fabs_(x), 1e9f);  // infinity over infinity would be NaN
+    return copysign_(a / (1.0f + a), x);
+  }
   static inline float slope(float x, float, const float*) {
     float r = 1.0f / (1.0f + fabs_(x));
     return r * r;
@@ -106,11 +109,29 @@ struct Softsign {
 struct Silu {
   static constexpr Info kInfo{"silu", "x / (1 + e^-x)", {}};
   static constexpr bool kNeedsInput = true;
-  static inline float value(float x, const float*) { return x * sigmoid_(x); }
-  static inline float slope(float x, float, const float*) {
-    float s = sigmoid_(x);
-    return s * (1.0f + x * sigmoid_(-x));
-  }
+  static inline float value(float x, const float*) { return silu_(x); }
+  static inline float slope(float x, float, const float*) { return silu_slope(x); }
+};
+
+struct Mish {
+  static constexpr Info kInfo{"mish", "x tanh(ln(1 + e^x))", {}};
+  static constexpr bool kNeedsInput = true;
+  static inline float value(float x, const float*) { return mish_(x); }
+  static inline float slope(float x, float, const float*) { return mish_slope(x); }
+};
+
+struct Gelu {
+  static constexpr Info kInfo{"gelu", "x (1 + erf(x / sqrt(2))) / 2", {}};
+  static constexpr bool kNeedsInput = true;
+  static inline float value(float x, const float*) { return gelu_(x); }
+  static inline float slope(float x, float, const float*) { return gelu_slope(x); }
+};
+
+struct GeluTanh {
+  static constexpr Info kInfo{"gelu_tanh", "x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2", {}};
+  static constexpr bool kNeedsInput = true;
+  static inline float value(float x, const float*) { return gelu_tanh_(x); }
+  static inline float slope(float x, float, const float*) { return gelu_tanh_slope(x); }
 };
 
 struct Tanh {
@@ -148,7 +169,7 @@ struct Exponential {
 template <class... F>
 struct TypeList {};
 using Family = TypeList<Linear, Relu, Relu6, ReluGeneral, LeakyRelu, Elu, Selu, Softplus, Softsign,
-                        Silu, Tanh, Sigmoid, HardSigmoid, Exponential>;
+                        Silu, Mish, Gelu, GeluTanh, Tanh, Sigmoid, HardSigmoid, Exponential>;
 
 // y = f(x) on the caller's share of the batch; y may be x.
 template <class F>

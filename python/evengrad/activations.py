@@ -134,7 +134,7 @@ def silu(x: ArrayLike) -> F32:
 
 
 def mish(x: ArrayLike) -> F32:
-    """x tanh(ln(1 + e^x)): like SiLU, smooth and not monotonic.
+    """Return x tanh(ln(1 + e^x)): like SiLU, smooth and not monotonic.
 
     Parameters
     ----------
@@ -155,19 +155,15 @@ def mish(x: ArrayLike) -> F32:
 
 
 def gelu(x: ArrayLike, approximate: bool = False) -> F32:
-    """x (1 + erf(x / sqrt(2))) / 2: x times the standard normal distribution at x.
+    """Return x (1 + erf(x / sqrt(2))) / 2, x times the normal distribution function at x.
 
     Parameters
     ----------
     x : array_like
         Any shape.
     approximate : bool, default False
-        True, the formula with tanh, is not offered: the exact form costs no more here.
-
-    Raises
-    ------
-    ValueError
-        If `approximate` is true.
+        Whether to take x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 instead, which differs by
+        less than 5e-4.
 
     References
     ----------
@@ -179,12 +175,12 @@ def gelu(x: ArrayLike, approximate: bool = False) -> F32:
     >>> activations.gelu([0.0, 20.0])
     array([ 0., 20.], dtype=float32)
     """
-    if approximate:
-        raise ValueError(
-            "gelu: expected approximate=False, got True. The exact form differs from the "
-            "approximation by at most 5e-4 and is as fast."
-        )
-    return _apply(Spec("gelu"), x)
+    return _apply(Spec("gelu_tanh" if approximate else "gelu"), x)
+
+
+def gelu_tanh(x: ArrayLike) -> F32:
+    """gelu(x, approximate=True), by a name that layers know."""
+    return gelu(x, approximate=True)
 
 
 def tanh(x: ArrayLike) -> F32:
@@ -225,8 +221,8 @@ def relu_spec(negative_slope: float, max_value: float | None, threshold: float) 
 _FUNCTIONS: dict[str, Callable[..., F32]] = {
     f.__name__: f
     for f in (
-        linear, relu, relu6, leaky_relu, elu, selu, softplus, softsign, silu, mish, gelu, tanh,
-        sigmoid, hard_sigmoid, exponential, softmax,
+        linear, relu, relu6, leaky_relu, elu, selu, softplus, softsign, silu, mish, gelu,
+        gelu_tanh, tanh, sigmoid, hard_sigmoid, exponential, softmax,
     )
 }  # fmt: skip
 _ALIASES = {"swish": "silu"}

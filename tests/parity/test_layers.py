@@ -22,15 +22,26 @@ few = settings(fixed, max_examples=3)
 NAMES = sorted([*activations._FUNCTIONS, *activations._ALIASES])
 KINKS = {"relu": [0.0], "relu6": [0.0, 6.0], "leaky_relu": [0.0], "hard_sigmoid": [-3.0, 3.0]}
 
-seeds = st.integers(0, 2**32 - 1)
-counts = st.integers(1, 40)
-widths = st.integers(1, 70)
-units = st.integers(2, 70)  # Keras warns of a softmax over one
+
+class Case:
+    """A random batch. All comes from the seed: small examples of hypothesis' own are all alike."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = np.random.default_rng(seed)
+        self.n = int(self.rng.integers(1, 40))
+        axes = self.rng.choice([1, 1, 2, 3])
+        last = self.rng.integers(2, 70)  # Keras warns of a softmax over one
+        self.shape = (*(int(k) for k in self.rng.integers(1, 5, axes - 1)), int(last))
+
+    def pick(self, *choices: Any) -> Any:
+        return choices[self.rng.integers(len(choices))]
+
+    def __repr__(self) -> str:
+        return f"Case({self.seed}): n = {self.n}, shape {self.shape}"
 
 
-def one_or_more_axes(last: st.SearchStrategy[int]) -> st.SearchStrategy[tuple[int, ...]]:
-    """Shapes of samples."""
-    return st.tuples(st.lists(st.integers(1, 4), max_size=2), last).map(lambda s: (*s[0], s[1]))
+cases = st.integers(0, 2**32 - 1).map(Case)
 
 
 def pair(
@@ -55,7 +66,6 @@ def agree(
     *,
     elements: bool = False,
     kinks: Any = (),
-    seed: int = 1,
 ) -> None:
     """Outputs and gradients in training mode, and outputs in inference mode.
 
@@ -64,7 +74,7 @@ def agree(
     compare = errors.compare_elements if elements else errors.compare
     y = helpers.of_keras(theirs, x, None, training=False).y
     compare(name, helpers.of_evengrad(ours, x, None, training=False).y, y)
-    (dy,) = draws(seed, y.shape)
+    (dy,) = draws(1, y.shape)
     if np.size(kinks):
         dy[np.isin(x, np.asarray(kinks, dtype=np.float32))] = 0.0
     a = helpers.of_evengrad(ours, x, dy, training=True)
@@ -83,27 +93,26 @@ def agree(
 
 @pytest.mark.parametrize("activation", [None, *NAMES])
 @few
-@given(seeds, counts, one_or_more_axes(widths), units, st.booleans())
-def test_dense(
-    activation: str | None, seed: int, n: int, shape: tuple[int, ...], n_out: int, use_bias: bool
-) -> None:
-    arguments: dict[str, Any] = {"activation": activation, "use_bias": use_bias}
-    ours, theirs = evengrad.layers.Dense(n_out, **arguments), keras.layers.Dense(n_out, **arguments)
-    n_in = shape[-1]
+@given(cases)
+def test_dense(activation: str | None, case: Case) -> None:
+    units, use_bias = int(case.rng.integers(2, 70)), case.pick(True, False)
+    arguments = {"activation": activation, "use_bias": use_bias}
+    ours, theirs = (library.layers.Dense(units, **arguments) for library in (evengrad, keras))
+    n_in = case.shape[-1]
     # Standard deviation 1 before the activation: nothing saturates, no kink is met.
-    kernel, bias = draws(seed, (n_in, n_out), (n_out,), spread=n_in**-0.5)
-    pair(ours, theirs, shape, [kernel, bias][: 1 + use_bias])
-    (x,) = draws(seed + 1, (n, *shape))
+    kernel, bias = draws(case.seed, (n_in, units), (units,), spread=n_in**-0.5)
+    pair(ours, theirs, case.shape, [kernel, bias][: 1 + use_bias])
+    (x,) = draws(case.seed + 1, (case.n, *case.shape))
     agree("Dense softmax" if activation == "softmax" else "Dense", ours, theirs, x)
 
 
 # Activations
 
 
-def inputs(seed: int, n: int, shape: tuple[int, ...], kinks: Any = ()) -> np.ndarray:
+def inputs(case: Case, kinks: Any = ()) -> np.ndarray:
     """From about -8 to 8, kinks and zero included, nothing so near to a kink that rounding
     decides the side."""
-    (x,) = draws(seed, (n, *shape), spread=2.5)
+    (x,) = draws(case.seed, (case.n, *case.shape), spread=2.5)
     flat = x.reshape(-1)
     for value in kinks:
         flat[np.abs(flat - value) < 1e-4] += np.float32(1e-3)
@@ -114,21 +123,16 @@ def inputs(seed: int, n: int, shape: tuple[int, ...], kinks: Any = ()) -> np.nda
 
 @pytest.mark.parametrize("name", NAMES)
 @few
-@given(seeds, counts, one_or_more_axes(units))
-def test_activation(name: str, seed: int, n: int, shape: tuple[int, ...]) -> None:
+@given(cases)
+def test_activation(name: str, case: Case) -> None:
     kinks = KINKS.get(name, [])
-    x = inputs(seed, n, shape, kinks)
+    x = inputs(case, kinks)
     ours, theirs = evengrad.layers.Activation(name), keras.layers.Activation(name)
-    pair(ours, theirs, shape)
-    # A row of softmax is a sum, and so is its gradient.
-    agree(
-        "Softmax" if name == "softmax" else "Activation",
-        ours,
-        theirs,
-        x,
-        elements=name != "softmax",
-        kinks=kinks,
-    )
+    pair(ours, theirs, case.shape)
+    if name == "softmax":  # a row is a sum, and so is its gradient
+        agree("Softmax", ours, theirs, x)
+    else:
+        agree("Activation", ours, theirs, x, elements=True, kinks=kinks)
 
 
 # Arguments of the functions, where they have some.
@@ -145,95 +149,83 @@ FUNCTIONS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "arguments"), FUNCTIONS)
 def test_activation_function(name: str, arguments: dict[str, Any]) -> None:
-    x = inputs(1, 9, (3, 5), KINKS.get(name, []))
+    x = inputs(Case(3), KINKS.get(name, []))
     expected = np.asarray(getattr(keras.activations, name)(x, **arguments))
     made = getattr(activations, name)(x, **arguments)
     errors.compare_elements("functions of activations", made, expected)
 
 
-relu_arguments = st.fixed_dictionaries(
-    {
-        "max_value": st.sampled_from([None, 0.0, 0.5, 6.0]),
-        "negative_slope": st.sampled_from([0.0, 0.1, 1.5]),
-        "threshold": st.sampled_from([0.0, 0.75]),
-    }
-)
-
-
 @settings(fixed, max_examples=20)
-@given(seeds, counts, one_or_more_axes(widths), relu_arguments)
-def test_relu(seed: int, n: int, shape: tuple[int, ...], arguments: dict[str, Any]) -> None:
-    kinks = [0.0, arguments["threshold"], arguments["max_value"] or 0.0]
-    x = inputs(seed, n, shape, kinks)
-    if arguments["threshold"]:
+@given(cases)
+def test_relu(case: Case) -> None:
+    threshold = case.pick(0.0, 0.75)
+    arguments = {
+        "max_value": case.pick(None, 0.0, 0.5, 6.0),
+        "negative_slope": case.pick(0.0, 0.1, 1.5),
+        "threshold": threshold,
+    }
+    kinks = [0.0, threshold, arguments["max_value"] or 0.0]
+    x = inputs(case, kinks)
+    if threshold:
         # Keras' text says x where threshold <= x, its code threshold < x.
-        x[x == np.float32(arguments["threshold"])] = 1.0
+        x[x == np.float32(threshold)] = 1.0
     ours, theirs = evengrad.layers.ReLU(**arguments), keras.layers.ReLU(**arguments)
-    pair(ours, theirs, shape)
+    pair(ours, theirs, case.shape)
     agree("ReLU", ours, theirs, x, elements=True, kinks=kinks)
 
 
 @fixed
-@given(seeds, counts, one_or_more_axes(widths), st.floats(0.0, 2.0))
-def test_leaky_relu(seed: int, n: int, shape: tuple[int, ...], slope: float) -> None:
-    x = inputs(seed, n, shape, [0.0])
-    layers = [library.layers.LeakyReLU(negative_slope=slope) for library in (evengrad, keras)]
-    pair(*layers, shape)
-    agree("LeakyReLU", *layers, x, elements=True, kinks=[0.0])
-    defaults = [library.layers.LeakyReLU() for library in (evengrad, keras)]
-    pair(*defaults, shape)
-    agree("LeakyReLU", *defaults, x, elements=True, kinks=[0.0])
+@given(cases)
+def test_leaky_relu(case: Case) -> None:
+    x = inputs(case, [0.0])
+    for arguments in ({"negative_slope": case.rng.uniform(0.0, 2.0)}, {}):
+        ours, theirs = (library.layers.LeakyReLU(**arguments) for library in (evengrad, keras))
+        pair(ours, theirs, case.shape)
+        agree("LeakyReLU", ours, theirs, x, elements=True, kinks=[0.0])
 
 
 @fixed
-@given(seeds, counts, one_or_more_axes(widths), st.floats(0.0, 3.0))
-def test_elu(seed: int, n: int, shape: tuple[int, ...], alpha: float) -> None:
-    x = inputs(seed, n, shape, [0.0])
-    layers = [library.layers.ELU(alpha=alpha) for library in (evengrad, keras)]
-    pair(*layers, shape)
-    agree("ELU", *layers, x, elements=True, kinks=[0.0])
+@given(cases)
+def test_elu(case: Case) -> None:
+    alpha = case.pick(0.0, 1.0, case.rng.uniform(0.0, 3.0))
+    ours, theirs = (library.layers.ELU(alpha=alpha) for library in (evengrad, keras))
+    pair(ours, theirs, case.shape)
+    agree("ELU", ours, theirs, inputs(case, [0.0]), elements=True, kinks=[0.0])
 
 
 @fixed
-@given(seeds, counts, one_or_more_axes(widths))
-def test_selu(seed: int, n: int, shape: tuple[int, ...]) -> None:
+@given(cases)
+def test_selu(case: Case) -> None:
     # Keras has no class SELU.
-    x = inputs(seed, n, shape, [0.0])
-    layers = evengrad.layers.SELU(), keras.layers.Activation("selu")
-    pair(*layers, shape)
-    agree("SELU", *layers, x, elements=True, kinks=[0.0])
+    ours, theirs = evengrad.layers.SELU(), keras.layers.Activation("selu")
+    pair(ours, theirs, case.shape)
+    agree("SELU", ours, theirs, inputs(case, [0.0]), elements=True, kinks=[0.0])
 
 
 @fixed
-@given(seeds, counts, one_or_more_axes(units))
-def test_softmax(seed: int, n: int, shape: tuple[int, ...]) -> None:
-    layers = evengrad.layers.Softmax(), keras.layers.Softmax()
-    pair(*layers, shape)
-    (x,) = draws(seed, (n, *shape), spread=3.0)
-    agree("Softmax", *layers, x)
+@given(cases)
+def test_softmax(case: Case) -> None:
+    ours, theirs = evengrad.layers.Softmax(), keras.layers.Softmax()
+    pair(ours, theirs, case.shape)
+    (x,) = draws(case.seed, (case.n, *case.shape), spread=3.0)
+    agree("Softmax", ours, theirs, x)
 
 
-@fixed
-@given(seeds, counts, one_or_more_axes(widths), st.booleans())
-def test_prelu(seed: int, n: int, shape: tuple[int, ...], shared: bool) -> None:
-    axes = list(range(1, len(shape))) if shared and len(shape) > 1 else None
-    layers = [library.layers.PReLU(shared_axes=axes) for library in (evengrad, keras)]
-    layers[0].build(shape)
-    assert not layers[0].get_weights()[0].any(), "alpha starts at 0"
-    pair(*layers, shape)
-    agree("PReLU", *layers, inputs(seed, n, shape, [0.0]), kinks=[0.0])
+@pytest.mark.parametrize(
+    ("shape", "shared"),
+    [((33,), None), ((4, 5), None), ((4, 5), [1]), ((2, 3, 5), None), ((2, 3, 5), [1, 2])],
+)
+@pytest.mark.parametrize("n", [1, 20])
+def test_prelu(shape: tuple[int, ...], shared: list[int] | None, n: int) -> None:
+    ours, theirs = (library.layers.PReLU(shared_axes=shared) for library in (evengrad, keras))
+    ours.build(shape)
+    assert not ours.get_weights()[0].any(), "alpha starts at 0"
+    pair(ours, theirs, shape)
+    (x,) = draws(n, (n, *shape))
+    agree("PReLU", ours, theirs, x)
 
 
 # Batch normalization
-
-batch_norm_arguments = st.fixed_dictionaries(
-    {
-        "momentum": st.sampled_from([0.0, 0.5, 0.99, 1.0]),
-        "epsilon": st.sampled_from([1e-5, 1e-3, 0.1]),
-        "center": st.booleans(),
-        "scale": st.booleans(),
-    }
-)
 
 
 def batch_norms(
@@ -247,48 +239,47 @@ def batch_norms(
     return ours, theirs
 
 
+def batch_norm_arguments(case: Case) -> dict[str, Any]:
+    return {
+        "momentum": case.pick(0.0, 0.5, 0.99, 1.0),
+        "epsilon": case.pick(1e-5, 1e-3, 0.1),
+        "center": case.pick(True, False),
+        "scale": case.pick(True, False),
+    }
+
+
 @settings(fixed, max_examples=12)
-@given(
-    seeds,
-    st.integers(1, 40),
-    one_or_more_axes(widths),
-    st.sampled_from([0.0, 3.0, -100.0]),
-    batch_norm_arguments,
-)
-def test_batch_normalization_in_training(
-    seed: int, n: int, shape: tuple[int, ...], offset: float, arguments: dict[str, Any]
-) -> None:
-    ours, theirs = batch_norms(seed, shape, **arguments)
-    (x, dy) = draws(seed + 1, (n, *shape), (n, *shape))
+@given(cases)
+def test_batch_normalization_in_training(case: Case) -> None:
+    arguments = batch_norm_arguments(case)
+    ours, theirs = batch_norms(case.seed, case.shape, **arguments)
+    x, dy = draws(case.seed + 1, *[(case.n, *case.shape)] * 2)
+    offset = case.pick(0.0, 3.0, -100.0)
     x += np.float32(offset)
     a = helpers.of_evengrad(ours, x, dy, training=True)
     b = helpers.of_keras(theirs, x, dy, training=True)
     name = "BatchNormalization training"
-    # x - mean loses what x has lost by rounding; a row alone gives exactly beta.
-    axes = tuple(range(x.ndim - 1))
+    # Keras' float32 mean is off by a rounding of the offset, and x - mean with it.
     lost = 1.0 + abs(offset)
-    inverse = 1.0 / np.sqrt(x.astype(np.float64).var(axis=axes) + arguments["epsilon"])
-    gamma = np.abs(ours.get_weights()[0]) if arguments["scale"] else np.ones(shape[-1])
-    top_y = lost * float((inverse * gamma).max() + np.abs(b.y).max())
-    errors.compare(name, a.y, b.y, top=top_y)
+    axes = tuple(range(x.ndim - 1))
+    scale = 1.0 / np.sqrt(x.astype(np.float64).var(axis=axes) + arguments["epsilon"])
+    if arguments["scale"]:
+        scale *= np.abs(ours.get_weights()[0])
+    errors.compare(name, a.y, b.y, top=lost * float(scale.max()))
     # dx is what is left of dy after its mean and its part along xhat are taken away.
-    top_dx = lost * float((inverse * gamma).max() * np.abs(dy).max())
-    errors.compare(f"{name}: dx", a.dx, b.dx, top=top_dx)
-    rows = dy.size // shape[-1]
+    top = lost * float((scale * np.abs(dy).max(axis=axes)).max())
+    errors.compare(f"{name}: dx", a.dx, b.dx, top=top)
     for made, expected in zip(a.gradients, b.gradients, strict=True):
-        errors.compare(f"{name}: dw", made, expected, top=lost * rows**0.5)
-    moving = list(zip(a.variables[-2:], b.variables[-2:], strict=True))
-    errors.compare(f"{name}: moving mean", *moving[0])
-    errors.compare(f"{name}: moving variance", *moving[1], top=lost)
+        errors.compare(f"{name}: dw", made, expected, top=lost * float(np.abs(dy).max()))
+    for made, expected in zip(a.variables[-2:], b.variables[-2:], strict=True):
+        errors.compare(f"{name}: moving statistics", made, expected, top=lost)
 
 
 @fixed
-@given(seeds, counts, one_or_more_axes(widths), batch_norm_arguments)
-def test_batch_normalization_in_inference(
-    seed: int, n: int, shape: tuple[int, ...], arguments: dict[str, Any]
-) -> None:
-    ours, theirs = batch_norms(seed, shape, **arguments)
-    (x,) = draws(seed + 1, (n, *shape))
+@given(cases)
+def test_batch_normalization_in_inference(case: Case) -> None:
+    ours, theirs = batch_norms(case.seed, case.shape, **batch_norm_arguments(case))
+    (x,) = draws(case.seed + 1, (case.n, *case.shape))
     a = helpers.of_evengrad(ours, x, None, training=False)
     b = helpers.of_keras(theirs, x, None, training=False)
     errors.compare("BatchNormalization inference", a.y, b.y)
@@ -297,13 +288,11 @@ def test_batch_normalization_in_inference(
 
 
 @fixed
-@given(seeds, counts, one_or_more_axes(widths), batch_norm_arguments)
-def test_frozen_batch_normalization(
-    seed: int, n: int, shape: tuple[int, ...], arguments: dict[str, Any]
-) -> None:
-    ours, theirs = batch_norms(seed, shape, **arguments)
+@given(cases)
+def test_frozen_batch_normalization(case: Case) -> None:
+    ours, theirs = batch_norms(case.seed, case.shape, **batch_norm_arguments(case))
     ours.trainable = theirs.trainable = False
-    (x, dy) = draws(seed + 1, (n, *shape), (n, *shape))
+    x, dy = draws(case.seed + 1, *[(case.n, *case.shape)] * 2)
     a = helpers.of_evengrad(ours, x, dy, training=True)
     b = helpers.of_keras(theirs, x, dy, training=True)
     errors.compare("BatchNormalization frozen", a.y, b.y)
@@ -327,22 +316,23 @@ def test_moving_statistics_over_many_batches() -> None:
 
 
 @fixed
-@given(seeds, counts, one_or_more_axes(widths))
-def test_flatten(seed: int, n: int, shape: tuple[int, ...]) -> None:
-    same_bits(evengrad.layers.Flatten(), keras.layers.Flatten(), seed, (n, *shape))
+@given(cases)
+def test_flatten(case: Case) -> None:
+    same_bits(evengrad.layers.Flatten(), keras.layers.Flatten(), case)
 
 
 @fixed
-@given(seeds, counts, one_or_more_axes(widths), st.floats(0.0, 0.99))
-def test_dropout_in_inference(seed: int, n: int, shape: tuple[int, ...], rate: float) -> None:
-    same_bits(evengrad.layers.Dropout(rate), keras.layers.Dropout(rate), seed, (n, *shape))
+@given(cases)
+def test_dropout_in_inference(case: Case) -> None:
+    rate = case.rng.uniform(0.0, 0.99)
+    same_bits(evengrad.layers.Dropout(rate), keras.layers.Dropout(rate), case)
 
 
-def same_bits(ours: Any, theirs: Any, seed: int, shape: tuple[int, ...]) -> None:
-    pair(ours, theirs, shape[1:])
-    (x,) = draws(seed, shape)
+def same_bits(ours: Any, theirs: Any, case: Case) -> None:
+    pair(ours, theirs, case.shape)
+    (x,) = draws(case.seed, (case.n, *case.shape))
     y = np.asarray(theirs(x))
-    (dy,) = draws(seed + 1, y.shape)
+    (dy,) = draws(case.seed + 1, y.shape)
     a = helpers.of_evengrad(ours, x, dy, training=False)
     b = helpers.of_keras(theirs, x, dy, training=False)
     np.testing.assert_array_equal(a.y, b.y)
