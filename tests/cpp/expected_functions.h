@@ -69,9 +69,10 @@ inline double mish_slope(double x) {
   return (e * (e + 2.0) + 4.0 * x * e * (1.0 + e) / d) / d;
 }
 
-// How far the kernels may be. Errors are in ULP of the exact result, 2^-149 for denormals. A slope
-// made from y, such as y + 1 or y (1 - y), or one that crosses 0, has the absolute error of its
-// terms: where it is smaller than `least`, its error is in ULP at `least`.
+// How far the kernels may be: what was measured (fastmath.h) and a little more, since compilers
+// differ in which sums they fuse. Errors are in ULP of the exact result, 2^-149 for denormals. A
+// slope made from y, such as y + 1 or y (1 - y), or one that crosses 0, has the absolute error of
+// its terms: where it is smaller than `least`, its error is in ULP at `least`.
 struct Expected {
   const char* name;
   double (*value)(double);
@@ -87,18 +88,18 @@ inline const Expected kExpected[] = {
     {"relu6", relu6, 0.0, relu6_slope, 0.0, 0.0},
     {"relu_general", general, 0.0, general_slope, 0.0, 0.0},
     {"leaky_relu", leaky, 0.5, leaky_slope, 0.0, 0.0},
-    {"elu", elu, 0.87, elu_slope, 1.0, 0.5},
-    {"selu", selu, 1.92, selu_slope, 2.0, 1.0, {0.0}},
-    {"softplus", softplus, 1.62, sigmoid, 2.5, 0.0},
+    {"elu", elu, 0.9, elu_slope, 1.0, 0.5},
+    {"selu", selu, 2.0, selu_slope, 2.0, 1.0, {0.0}},
+    {"softplus", softplus, 1.7, sigmoid, 2.5, 0.0},
     {"softsign", softsign, 1.5, softsign_slope, 3.5, 0.0},
-    {"silu", silu, 3.12, silu_slope, 4.0, 0.125},
-    {"mish", mish, 3.56, mish_slope, 3.0, 0.5},
-    {"gelu", gelu, 3.35, gelu_slope, 4.0, 0.25},
-    {"gelu_tanh", gelu_tanh, 3.59, gelu_tanh_slope, 4.0, 0.25},
+    {"silu", silu, 3.3, silu_slope, 4.0, 0.125},
+    {"mish", mish, 3.7, mish_slope, 3.0, 0.5},
+    {"gelu", gelu, 3.6, gelu_slope, 4.0, 0.25},
+    {"gelu_tanh", gelu_tanh, 3.8, gelu_tanh_slope, 4.0, 0.25},
     {"tanh", tangent, 0.9, tanh_slope, 2.0, 0.5},
-    {"sigmoid", sigmoid, 1.97, sigmoid_slope, 1.0, 0.5},
-    {"hard_sigmoid", hard_sigmoid, 1.34, hard_sigmoid_slope, 1.0, 0.0, {-3.0, 3.0}},
-    {"exponential", exponential, 0.94, exponential, 0.94, 0.0},
+    {"sigmoid", sigmoid, 2.0, sigmoid_slope, 1.1, 0.5},
+    {"hard_sigmoid", hard_sigmoid, 1.34, hard_sigmoid_slope, 1.1, 0.0, {-3.0, 3.0}},
+    {"exponential", exponential, 0.95, exponential, 0.95, 0.0},
 };
 
 }  // namespace expected

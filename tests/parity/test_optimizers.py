@@ -84,9 +84,9 @@ def test_keras(name: str, clip: str) -> None:
     (losses, variables), (keras_losses, keras_variables) = results
     for one, other in zip(losses, keras_losses, strict=True):
         # Largest for Adam: Keras takes 1 - beta_2^t in float32, at t = 1 wrong by 2e-5.
-        errors.compare(f"{name}: losses", one, other)
+        errors.compare(f"{kind}: losses", one, other)
     for a, b in zip(variables, keras_variables, strict=True):
-        errors.compare_variable(f"{name}: variables", a, b)
+        errors.compare_variable(f"{kind}: variables", a, b)
 
 
 @pytest.mark.parametrize("clip", [c for c in CLIPS if CLIPS[c]])
@@ -165,6 +165,6 @@ def test_torch(name: str, clip: str) -> None:
         torch_loss.backward()
         clipped(parameters)
         optimizer.step()
-        errors.compare(f"torch {name}: losses", loss, torch_loss.item())
+        errors.compare(f"torch {kind}: losses", loss, torch_loss.item())
     for a, b in zip(ours.get_weights(), parameters, strict=True):
-        errors.compare_variable(f"torch {name}: variables", a, b.detach().numpy())
+        errors.compare_variable(f"torch {kind}: variables", a, b.detach().numpy())
