@@ -83,7 +83,7 @@ def test_keras(name: str, clip: str) -> None:
         assert int(optimizer.iterations) == STEPS
     (losses, variables), (keras_losses, keras_variables) = results
     for one, other in zip(losses, keras_losses, strict=True):
-        # Largest for Adam: Keras takes 1 - beta_2^t in float32, at t = 1 wrong by 2e-5.
+        # Largest for Adam: Keras takes 1 - beta_2^t in float32, at t = 1 wrong by 1e-5.
         errors.compare(f"{kind}: losses", one, other)
     for a, b in zip(variables, keras_variables, strict=True):
         errors.compare_variable(f"{kind}: variables", a, b)
