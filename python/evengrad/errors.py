@@ -29,8 +29,8 @@ def _nonfinite_error(message: str, epoch: int, step: int, tensor: str) -> NonFin
 
 
 _INSTEAD = {
-    "Model": "build a evengrad.Sequential",
-    "Functional": "build a evengrad.Sequential",
+    "Model": "build an evengrad.Sequential",
+    "Functional": "build an evengrad.Sequential",
     "GradientTape": "call model.fit or model.train_on_batch",
     "backend": "arrays are numpy's: use numpy",
     "ops": "arrays are numpy's: use numpy",
