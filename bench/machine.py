@@ -79,12 +79,14 @@ def _calibrate(threads: int) -> float:
     work = [rng.standard_normal((3, SIZE, SIZE), np.float32) for _ in range(threads)]
     gate = threading.Barrier(threads + 1)
 
-    def multiply(a: np.ndarray) -> None:
+    def multiply(a: np.ndarray, cpu: int) -> None:
+        os.sched_setaffinity(0, [cpu])  # of this thread: two that begin on one CPU take longer
         gate.wait()
         for _ in range(PRODUCTS):
             np.matmul(a[0], a[1], out=a[2])
 
-    team = [threading.Thread(target=multiply, args=(a,)) for a in work]
+    cpus = pick_cpus(threads)
+    team = [threading.Thread(target=multiply, args=pair) for pair in zip(work, cpus)]
     for thread in team:
         thread.start()
     gate.wait()

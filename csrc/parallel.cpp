@@ -55,7 +55,35 @@ struct Barrier {
   std::atomic<int> sleepers{0};
   std::mutex mutex;
   std::condition_variable wake;
+  static constexpr int kPlaces = 64;
+  std::atomic<int> core[kPlaces] = {};  // 1 + where a member went to sleep, by rank
 };
+
+namespace {
+
+// Members that take turns on one core, each asleep while the other works, look to the scheduler
+// like one busy thread, and it leaves them there for seconds. So of two that went to sleep on the
+// same core the later one moves; from there the scheduler may do as it likes.
+void leave_shared_core(const Team& team) {
+#ifdef __linux__
+  if (team.rank >= Barrier::kPlaces) return;
+  const int here = sched_getcpu();
+  team.barrier->core[team.rank].store(1 + here, std::memory_order_relaxed);
+  for (int rank = 0; rank < team.rank; ++rank) {
+    if (team.barrier->core[rank].load(std::memory_order_relaxed) != 1 + here) continue;
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    cpu_set_t others = allowed;
+    CPU_CLR(here, &others);
+    if (sched_setaffinity(0, sizeof others, &others) != 0) return;  // as when there are none
+    sched_setaffinity(0, sizeof allowed, &allowed);
+    team.barrier->core[team.rank].store(1 + sched_getcpu(), std::memory_order_relaxed);
+    return;
+  }
+#endif
+}
+
+}  // namespace
 
 // Spins, then sleeps: a thread that yields in a loop uses up its share of a crowded core, one that
 // sleeps has it when it wakes.
@@ -74,6 +102,7 @@ void Team::wait() const {
   }
   const auto passed = [&] { return barrier->phase.load(std::memory_order_acquire) != phase; };
   if (spin(passed)) return;
+  leave_shared_core(*this);
   const Clock::time_point begin = Clock::now();
   {
     std::unique_lock<std::mutex> lock(barrier->mutex);
