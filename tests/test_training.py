@@ -798,6 +798,28 @@ def test_gradient_of_a_whole_network_by_finite_differences() -> None:
     assert_gradients(loss, arrays, gradients, elements=12, kinks=0.1)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "softplus", "linear"])
+@pytest.mark.parametrize("last", ["softmax", "sigmoid"])
+def test_the_outputs_before_a_last_activation_are_kept(activation: str, last: str) -> None:
+    """The loss computes the last activation over its input, which the layer before needs too."""
+    x, truth = draws(12, FEATURES), np.eye(CLASSES)[np.arange(12) % CLASSES]
+    weights: list[list[F32]] = []
+    for stack in (
+        [layers.Dense(CLASSES), layers.Activation(activation), layers.Activation(last)],
+        [layers.Dense(CLASSES, activation), layers.Dense(CLASSES, last, name="identity")],
+    ):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((FEATURES,)), *stack])
+        if stack[-1].name == "identity":
+            stack[-1].set_weights([np.eye(CLASSES), np.zeros(CLASSES)])
+        kind = "categorical" if last == "softmax" else "binary"
+        model.compile(keras.optimizers.SGD(0.1), f"{kind}_crossentropy")
+        model.train_on_batch(x, truth)
+        weights.append(model.get_weights()[:2])
+    for made, right in zip(*weights, strict=True):
+        close(made, right, 1e-6)
+
+
 # Bits
 
 SCRIPT = """

@@ -154,10 +154,10 @@ def record_step(
 
     if not fused:  # the loss turns logits into probabilities where they lie
         record_metrics()
-        if program.training and program.over(y) is not y:
-            logits = program.like(y)
-            program.activation_forward("linear", y, logits)
-            y = logits
+    if program.training and program.over(y) is not y:
+        logits = program.like(y)
+        program.activation_forward("linear", y, logits)
+        y = logits
     dy = program.like(y) if program.training else None
     program.loss(kernel, y, labels, target, weight, dy, totals[:1])
     if fused:
