@@ -1,6 +1,9 @@
-// A recorded list of kernel calls and its replay, step after step, in one region of threads.
+// A recorded list of kernel calls and its replay, step after step, in one region of threads; calls
+// of the host divide each step into segments with a region each.
 #pragma once
+#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "parallel.h"
@@ -29,36 +32,50 @@ struct Batches {
   const double* learning_rates = nullptr;  // one a step, or null: step.learning_rate
 };
 
+// What the calling thread does between two regions of a step; a failure ends the step.
+using HostCall = std::function<Failure(int64_t rows)>;
+
 class Program {
  public:
   explicit Program(int64_t capacity) : capacity_(capacity) {}
 
   template <class Args>
   void record(KernelOf<Args> kernel, const Args& args, const Flow& flow) {
-    const bool follows = !calls_.empty() && !calls_.back().checks && independent(flow.extents);
+    Segment& segment = segments_.back();
+    const bool after_check = !segment.calls.empty() && segment.calls.back().checks;
+    const bool follows = !segment.calls.empty() && !after_check && independent(flow.extents);
     if (!follows) since_barrier_.clear();
     since_barrier_.insert(since_barrier_.end(), flow.extents.begin(), flow.extents.end());
-    calls_.push_back({kernel.call, std::make_shared<Args>(args), follows, flow.checks});
-    work_ += flow.work;
+    segment.calls.push_back({kernel.call, std::make_shared<Args>(args), follows, flow.checks});
+    segment.work += flow.work;
+  }
+
+  // Ends a segment: what follows waits for the call, which finds done what was recorded before.
+  void record(HostCall call) {
+    segments_.back().then = std::move(call);
+    segments_.emplace_back();
+    since_barrier_.clear();
   }
 
   // Returns the number of steps completed: fewer than asked for where control() has a failure.
   int64_t run(const Step& first, const Batches& batches) {
     control_ = {Failure::kNone, 0};
-    Replay replay{this, first, batches, 0, 0, false};
-    replay.first.control = &control_;
-    const bool small = work_ * static_cast<double>(batches.batch) < kLeastWork;
-    run_team(small ? 1 : get_num_threads(), replay_member, &replay);
-    if (replay.stalled) {
-      avoid_teams();
-      replay.start = replay.completed;
-      run_team(1, replay_member, &replay);
+    Step begin = first;
+    begin.control = &control_;
+    if (segments_.size() == 1) return run_region({&segments_[0], begin, batches, 0, batches.steps});
+    for (int64_t s = 0; s < batches.steps; ++s) {
+      if (!run_segments(begin, batches, s)) return s;
     }
-    return replay.completed;
+    return batches.steps;
   }
 
   int64_t capacity() const { return capacity_; }
-  std::size_t size() const { return calls_.size(); }
+  std::size_t segments() const { return segments_.size(); }
+  std::size_t size() const {
+    std::size_t calls = segments_.size() - 1;
+    for (const Segment& segment : segments_) calls += segment.calls.size();
+    return calls;
+  }
   const Control& control() const { return control_; }
 
  private:
@@ -70,17 +87,54 @@ class Program {
     bool follows;  // no barrier before it
     bool checks;
   };
-  struct Replay {
-    Program* program;
+  struct Segment {
+    std::vector<Call> calls = {};
+    double work = 0.0;
+    HostCall then = {};  // none after the last
+  };
+  // One region of threads: steps [start, stop) of a segment.
+  struct Region {
+    const Segment* segment;
     Step first;
     Batches batches;
-    int64_t start, completed;  // steps
-    bool stalled;              // the team gave up between two steps: one thread does the rest
+    int64_t start, stop, completed = start;
+    bool stalled = false;  // the team gave up between two steps: one thread does the rest
   };
 
-  static void replay_member(void* context, const Team& team) {
-    auto* r = static_cast<Replay*>(context);
-    r->program->replay(*r, team);
+  static Step step_of(const Step& first, const Batches& batches, int64_t s) {
+    Step step = first;
+    step.first = first.first + s * batches.batch;
+    const int64_t left = batches.end - step.first;
+    step.rows = left < batches.batch ? left : batches.batch;
+    step.iteration = first.iteration + s;
+    if (batches.learning_rates) step.learning_rate = batches.learning_rates[s];
+    return step;
+  }
+
+  // Returns the step that it ended before: fewer than `stop` where a kernel failed.
+  static int64_t run_region(Region region) {
+    const double work = region.segment->work * static_cast<double>(region.batches.batch);
+    run_team(work < kLeastWork ? 1 : get_num_threads(), region_member, &region);
+    if (region.stalled) {
+      avoid_teams();
+      region.start = region.completed;
+      run_team(1, region_member, &region);
+    }
+    return region.completed;
+  }
+
+  bool run_segments(const Step& first, const Batches& batches, int64_t s) {
+    for (const Segment& segment : segments_) {
+      if (run_region({&segment, first, batches, s, s + 1}) == s) return false;
+      if (!segment.then) continue;
+      control_.failure = segment.then(step_of(first, batches, s).rows);
+      if (control_.failure != Failure::kNone) return false;
+    }
+    return true;
+  }
+
+  static void region_member(void* context, const Team& team) {
+    replay(*static_cast<Region*>(context), team);
   }
 
   // Whether a call may begin on one thread while the calls since the last barrier still run on
@@ -96,29 +150,24 @@ class Program {
     return true;
   }
 
-  void replay(Replay& r, const Team& team) const {
-    Step step = r.first;
-    for (int64_t s = r.start; s < r.batches.steps; ++s) {
-      step.first = r.first.first + s * r.batches.batch;
-      const int64_t left = r.batches.end - step.first;
-      step.rows = left < r.batches.batch ? left : r.batches.batch;
-      step.iteration = r.first.iteration + s;
-      if (r.batches.learning_rates) step.learning_rate = r.batches.learning_rates[s];
+  static void replay(Region& r, const Team& team) {
+    for (int64_t s = r.start; s < r.stop; ++s) {
+      const Step step = step_of(r.first, r.batches, s);
       if (team.rank == 0) {
         r.completed = s;
         if (team.size > 1 && s > r.start) r.stalled = team_stalls(team);
       }
       team.wait();
       if (team.size > 1 && r.stalled) return;
-      if (!run_step(step, team)) return;
+      if (!run_calls(r.segment->calls, step, team)) return;
     }
-    if (team.rank == 0) r.completed = r.batches.steps;
+    if (team.rank == 0) r.completed = r.stop;
   }
 
   // All threads see the same failure: it is written before the barrier and read after it.
-  bool run_step(const Step& step, const Team& team) const {
+  static bool run_calls(const std::vector<Call>& calls, const Step& step, const Team& team) {
     bool together = true;
-    for (const Call& call : calls_) {
+    for (const Call& call : calls) {
       if (!call.follows && !together) team.wait();
       call.kernel(call.args.get(), step, team);
       together = call.checks;
@@ -130,9 +179,8 @@ class Program {
   }
 
   int64_t capacity_;
-  std::vector<Call> calls_;
+  std::vector<Segment> segments_ = std::vector<Segment>(1);
   std::vector<Extent> since_barrier_;
-  double work_ = 0.0;
   Control control_{Failure::kNone, 0};
 };
 

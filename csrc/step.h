@@ -37,7 +37,8 @@ struct Team {
 };
 
 // What went wrong in a step; the step is then left out and the replay ends.
-enum class Failure : int32_t { kNone, kGradient, kLoss, kLabel, kIndex };
+// kCall: a call between two regions that the caller of the replay knows more about.
+enum class Failure : int32_t { kNone, kGradient, kLoss, kLabel, kIndex, kCall };
 
 // Written by one thread, read by all after the next barrier.
 struct Control {

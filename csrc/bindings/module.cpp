@@ -25,7 +25,8 @@ PYBIND11_MODULE(_core, module) {
   module.def("get_num_threads", get_num_threads);
   module.def("set_num_threads", set_num_threads, "threads"_a);
   module.def("use_pool", use_pool);
-  py::class_<PyProgram> program(module, "Program", "A list of kernel calls, recorded once.");
+  py::class_<PyProgram> program(module, "Program", "A list of kernel calls, recorded once.",
+                                collectable());
   bind_replay(program);
   bind_dense(program);
   bind_batch_norm(program);

@@ -2,6 +2,40 @@
 
 namespace evengrad::bindings {
 
+namespace {
+
+// Null for an object that was never initialised.
+PyProgram* program_in(PyObject* object) {
+  auto* instance = reinterpret_cast<py::detail::instance*>(object);
+  return instance->get_value_and_holder().value_ptr<PyProgram>();
+}
+
+int traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  const PyProgram* self = program_in(object);
+  if (!self) return 0;
+  for (const py::object& call : self->calls) Py_VISIT(call.ptr());
+  return 0;
+}
+
+int clear(PyObject* object) {
+  PyProgram* self = program_in(object);
+  if (!self) return 0;
+  std::vector<py::object> calls(self->calls.size(), py::none());
+  calls.swap(self->calls);  // what lets go of them finds the program whole
+  return 0;
+}
+
+}  // namespace
+
+py::custom_type_setup collectable() {
+  return py::custom_type_setup([](PyHeapTypeObject* type) {
+    type->ht_type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+    type->ht_type.tp_traverse = traverse;
+    type->ht_type.tp_clear = clear;
+  });
+}
+
 std::vector<py::object> arguments_of(const std::string& method,
                                      const std::vector<Parameter>& parameters, const py::args& args,
                                      const py::kwargs& kwargs) {

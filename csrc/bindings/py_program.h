@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <exception>
 #include <limits>
 #include <memory>
 #include <new>
@@ -44,8 +45,18 @@ struct PyProgram {
     return static_cast<T*>(memory);
   }
 
+  // Only what a replay does not read may change while one runs.
+  void expect_idle() const {
+    if (!running) return;
+    throw std::runtime_error(
+        "Program: already running, in another thread or around the Python code that asks; a "
+        "layer, loss or metric cannot use what is computing with it");
+  }
+
   Program program;
   std::vector<py::object> arrays;
+  std::vector<py::object> calls;  // of Python, in the order of the program
+  std::exception_ptr error;       // what one of them raised
   std::vector<std::shared_ptr<void>> workspaces;
   std::vector<std::pair<BatchNormForward, std::vector<Extent>>> batch_norms;
   std::atomic<bool> running{false};
@@ -97,6 +108,7 @@ void define(py::class_<PyProgram>& program, const char* name, Result (*method)(P
             std::vector<Parameter> parameters) {
   program.def(name, [=](PyProgram& self, const py::args& args, const py::kwargs& kwargs) {
     const auto values = arguments_of(name, parameters, args, kwargs);
+    self.expect_idle();
     return call(method, self, values, parameters, std::index_sequence_for<Ts...>{});
   });
 }
@@ -107,5 +119,7 @@ void bind_elementwise(py::module_& module, py::class_<PyProgram>& program);
 void bind_training(py::class_<PyProgram>& program);
 void bind_updates(py::class_<PyProgram>& program);
 void bind_replay(py::class_<PyProgram>& program);
+// Lets Python's collector find cycles through the calls: a layer may know the model it is part of.
+py::custom_type_setup collectable();
 
 }  // namespace evengrad::bindings

@@ -9,9 +9,8 @@ namespace {
 class Running {
  public:
   explicit Running(PyProgram& program) : program_(program) {
-    if (program.running.exchange(true)) {
-      throw std::runtime_error("Program: already running in another thread");
-    }
+    program.expect_idle();
+    program.running = true;
   }
   ~Running() { program_.running = false; }
   Running(const Running&) = delete;
@@ -21,13 +20,37 @@ class Running {
   PyProgram& program_;
 };
 
-int64_t replay(PyProgram& self, const Step& first, const Batches& batches) {
+// Adds the completed steps to `counter`, if any, before Python can hear a signal or an exception.
+int64_t replay(PyProgram& self, const Step& first, const Batches& batches, int64_t* counter) {
   if (first.iteration < 1) {
     throw py::value_error("iteration: expected at least 1, got " + std::to_string(first.iteration));
   }
-  const Running running(self);
-  const py::gil_scoped_release release;
-  return self.program.run(first, batches);
+  int64_t completed = 0;
+  {
+    const Running running(self);
+    const py::gil_scoped_release release;
+    completed = self.program.run(first, batches);
+  }
+  if (counter) *counter += completed;
+  if (self.error) std::rethrow_exception(std::exchange(self.error, nullptr));
+  return completed;
+}
+
+Failure call_python(PyProgram& self, std::size_t index, int64_t rows) {
+  const py::gil_scoped_acquire acquire;
+  try {
+    return self.calls[index](rows).ptr() == Py_False ? Failure::kLoss : Failure::kNone;
+  } catch (...) {
+    self.error = std::current_exception();
+    return Failure::kCall;
+  }
+}
+
+void python(PyProgram& self, py::object call) {
+  if (!PyCallable_Check(call.ptr())) refuse("call", "expected a function of the rows", call);
+  const std::size_t index = self.calls.size();
+  self.calls.push_back(std::move(call));
+  self.program.record([&self, index](int64_t rows) { return call_python(self, index, rows); });
 }
 
 void run(PyProgram& self, int64_t rows, double learning_rate, int64_t iteration, double clip,
@@ -45,7 +68,7 @@ void run(PyProgram& self, int64_t rows, double learning_rate, int64_t iteration,
   step.iteration = iteration;
   step.clip = clip;
   step.seed = seed;
-  replay(self, step, {1, rows, rows, nullptr});
+  replay(self, step, {1, rows, rows, nullptr}, nullptr);
 }
 
 // A C-contiguous array of exactly T with `width` numbers in each of its rows (rows -1: any).
@@ -120,14 +143,12 @@ int64_t run_batches(PyProgram& self, py::object x, py::object y, py::object weig
   step.iteration = done ? *done + 1 : 1;
   step.clip = clip;
   step.seed = seed;
-  const int64_t completed = replay(self, step, batches);
-  if (done) *done += completed;  // before Python can hear a signal
-  return completed;
+  return replay(self, step, batches, done);
 }
 
 py::object failure(const PyProgram& self) {
   const Control& control = self.program.control();
-  static const char* const names[] = {"", "gradient", "loss", "label", "index"};
+  static const char* const names[] = {"", "gradient", "loss", "label", "index", "call"};
   if (control.failure == Failure::kNone) return py::none();
   return py::make_tuple(names[static_cast<int>(control.failure)], control.where);
 }
@@ -145,10 +166,13 @@ void bind_replay(py::class_<PyProgram>& program) {
           py::arg("capacity"))
       .def("__len__", [](const PyProgram& self) { return self.program.size(); })
       .def_property_readonly("capacity", &PyProgram::capacity)
+      .def_property_readonly("segments",
+                             [](const PyProgram& self) { return self.program.segments(); })
       .def_property_readonly("failure", failure);
   const Parameter rate{"learning_rate", py::float_(0.0)}, iteration{"iteration", py::int_(1)};
   const Parameter clip{"clip", py::float_(std::numeric_limits<double>::infinity())};
   const Parameter seed{"seed", py::int_(0)};
+  define(program, "python", python, {{"call"}});
   define(program, "run", run, {{"rows"}, rate, iteration, clip, seed});
   define(program, "run_batches", run_batches,
          {{"x"},

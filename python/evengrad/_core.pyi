@@ -3,7 +3,7 @@ start on 64-byte boundaries (`evengrad._arena.tensor` makes them), float32 vecto
 What does not fit raises ValueError or TypeError with the name of the argument.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class Program:
     """
 
     capacity: int
+    segments: int  # regions of threads in a step: 1, and one more for each call of Python
     def __init__(self, capacity: int) -> None: ...
     def __len__(self) -> int: ...
     def dense_forward(self, x: F32, kernel: F32, bias: F32 | None, y: F32) -> None: ...
@@ -190,6 +191,10 @@ class Program:
         momentum: float,
         epsilon: float,
     ) -> None: ...
+    def python(self, call: Callable[[int], object]) -> None:
+        """call(rows) is called between kernels on the thread that replays. False ends the replay as
+        a loss that is not finite; what it raises ends it and comes out of it.
+        """
     def run(
         self,
         rows: int,
@@ -222,5 +227,5 @@ class Program:
     @property
     def failure(self) -> tuple[str, int] | None:
         """What ended the last replay early: ("gradient", variable index), ("loss", 0),
-        ("label", label), ("index", index).
+        ("label", label), ("index", index), ("call", 0): what a call of Python raised.
         """
