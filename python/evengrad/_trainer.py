@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -103,7 +104,7 @@ class Trainer(Compiled):
         with self._lock:
             data = _data.prepare(self, "fit", x, y, sample_weight, class_weight)
             data, held_out = _data.split(self, data, validation_split, validation_data)
-            recording = self._step(min(batch, len(data.x)), train=True)
+            record = functools.partial(self._step, min(batch, len(data.x)), train=True)
 
             def validate() -> dict[str, float]:
                 assert held_out is not None
@@ -114,12 +115,12 @@ class Trainer(Compiled):
             everyone: list[Callback] = [history, *checked_callbacks(callbacks)]
             if show:
                 everyone.append(ProgbarLogger(bar=verbose != 2))
-            steps = training.steps_per_epoch(data, recording, steps_per_epoch)
+            steps = training.steps_per_epoch(data, record(), steps_per_epoch)
             params = {"verbose": verbose, "epochs": epochs, "steps": steps}
             training.fit(
                 self,
                 data,
-                recording=recording,
+                record=record,
                 epochs=range(initial_epoch, epochs),
                 steps=steps,
                 shuffle=shuffle,

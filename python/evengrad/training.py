@@ -28,17 +28,29 @@ class Epoch:
 
     def __init__(self, model: Trainer, recording: Recording, data: Data, number: int) -> None:
         self.model, self.recording, self.data, self.number = model, recording, data, number
+        self.names = model.metrics_names
         self.order: NDArray[np.int64] | None = None
         self.done = 0  # steps
         self.rows = 0  # samples in completed steps
         recording.totals[...] = 0.0
 
+    def use(self, recording: Recording) -> None:
+        """Go on with another recording of the same model."""
+        if recording is self.recording:
+            return
+        if self.model.metrics_names != self.names:
+            raise ValueError(
+                f"fit: expected {', '.join(self.names)} to stay what is reported during an epoch, "
+                f"got {', '.join(self.model.metrics_names)}; compile between epochs"
+            )
+        recording.totals[...] = self.recording.totals
+        self.recording = recording
+
     def logs(self) -> dict[str, float]:
         """Return the means of loss and metrics."""
         scale = max(1, self.rows * math.prod(self.model.sample_output_shape()[:-1]))
-        names = ("loss", *(metric.name for metric in self.model.compiled_metrics))
         totals = self.recording.totals / scale
-        return dict(zip(names, totals.tolist(), strict=True))
+        return dict(zip(self.names, totals.tolist(), strict=True))
 
     def train(self, steps: int) -> None:
         """Replay the next steps, fewer where one fails and is to be skipped."""
@@ -96,7 +108,7 @@ def fit(
     model: Trainer,
     data: Data,
     *,
-    recording: Recording,
+    record: Callable[[], Recording],
     epochs: range,
     steps: int,
     shuffle: bool,
@@ -104,17 +116,20 @@ def fit(
     validate: Callable[[], dict[str, float]] | None,
     validation_freq: int,
 ) -> None:
-    """Train over the epochs, `steps` batches each."""
+    """Train over the epochs, `steps` batches each.
+
+    `record` gives the recording of the model as it is now: callbacks may change its structure.
+    """
     model.stop_training = False
     model.skipped_in_a_row = 0
     callbacks.call("on_train_begin")
     try:
         for number in epochs:
             callbacks.call("on_epoch_begin", number)
-            epoch = Epoch(model, recording, data, number)
+            epoch = Epoch(model, record(), data, number)
             if shuffle:
                 epoch.order = _random.generator().permutation(len(data.x))
-            _run_epoch(epoch, steps, callbacks)
+            _run_epoch(epoch, steps, record, callbacks)
             logs = epoch.logs()
             if validate is not None and (number + 1) % validation_freq == 0:
                 logs |= {f"val_{name}": value for name, value in validate().items()}
@@ -131,20 +146,21 @@ def steps_per_epoch(data: Data, recording: Recording, limit: int | None = None) 
     return steps if limit is None else min(steps, limit)
 
 
-def _run_epoch(epoch: Epoch, steps: int, callbacks: CallbackList) -> None:
-    single = callbacks.each_batch
-    chunk = 1
+def _run_epoch(
+    epoch: Epoch, steps: int, record: Callable[[], Recording], callbacks: CallbackList
+) -> None:
+    hooks, chunk = callbacks.each_batch, 1
     while epoch.done < steps and not epoch.model.stop_training:
-        count = min(chunk, steps - epoch.done)
-        if single:
+        if hooks:
             callbacks.call("on_train_batch_begin", epoch.done)
+        epoch.use(record())
+        single = hooks or epoch.recording.program.segments > 1
         begin, done = time.perf_counter(), epoch.done
-        epoch.train(count)
+        epoch.train(1 if single else min(chunk, steps - done))
         each = (time.perf_counter() - begin) / (epoch.done - done)
-        if single:
+        chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(each, 1e-9))))
+        if hooks:
             callbacks.call("on_train_batch_end", epoch.done - 1, epoch.logs())
-        else:
-            chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(each, 1e-9))))
         callbacks.call("on_progress", epoch.done, epoch.logs())
 
 
