@@ -550,7 +550,7 @@ def test_written_weights_take_effect_at_once() -> None:
 
 
 def test_the_base_says_what_is_missing() -> None:
-    with pytest.raises(NotImplementedError, match=r"Layer\.forward"):
+    with pytest.raises(NotImplementedError, match=r"write call\(self, inputs"):
         layers.Layer()(draws(2, 3))
 
 

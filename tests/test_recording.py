@@ -10,7 +10,7 @@ import evengrad as keras
 import numpy as np
 import pytest
 import reference
-from evengrad import layers
+from evengrad import layers, losses
 from evengrad._program import Program
 from numpy.typing import NDArray
 
@@ -255,3 +255,72 @@ def test_other_metrics_in_mid_epoch_are_refused() -> None:
 
     with pytest.raises(ValueError, match=r"fit: expected loss to stay .* got loss, mae"):
         model.fit(X, Y, BATCH, verbose=0, callbacks=[EachBatch(compile_again)])
+
+
+# Written in Python
+
+
+class OwnDense(layers.Layer):
+    """tanh(x w + b)."""
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape: Any) -> None:
+        self.kernel = self.add_weight((input_shape[-1], self.units), name="kernel")
+        self.bias = self.add_weight((self.units,), "zeros", "bias")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape[:-1], self.units)
+
+    def call(self, inputs: F32, training: bool = False) -> F32:
+        return np.tanh(inputs @ self.kernel.value + self.bias.value)
+
+    def call_backward(self, inputs: F32, outputs: F32, dy: F32) -> Any:
+        dz = dy * (1.0 - outputs**2)
+        gradients = {self.kernel: inputs.T @ dz, self.bias: dz.sum(axis=0)}
+        return dz @ self.kernel.value.T, gradients
+
+
+class OwnError(losses.Loss):
+    """The mean of squared errors."""
+
+    def call(self, y_true: F32, y_pred: F32) -> F32:
+        return np.square(y_pred - y_true).mean(axis=-1)
+
+    def gradient(self, y_true: F32, y_pred: F32) -> F32:
+        return 2.0 * (y_pred - y_true) / np.float32(y_pred.shape[-1])
+
+
+def own(*more: layers.Layer) -> keras.Sequential:
+    return network(*more, first=OwnDense(HIDDEN), loss=OwnError())
+
+
+def test_a_layer_in_python() -> None:
+    model = network(first=OwnDense(HIDDEN))
+    check(model, Loop(model))
+
+
+def test_a_loss_in_python() -> None:
+    model = network(loss=OwnError())
+    check(model, Loop(model))
+
+
+def test_all_of_it_together() -> None:
+    model = own(layers.Dropout(0.3))
+    loop = DroppingLoop(model, 0.3, Program(1, training=True).next_draw())
+
+    def rate(updates: int) -> float:
+        return RATE / (1 + updates % 4)
+
+    def change(model: keras.Sequential, updates: int) -> None:
+        model.optimizer.learning_rate = rate(updates)
+        model.layers[0].trainable = updates % 3 != 1
+
+    def follow() -> None:
+        loop.rate = rate(loop.updates)
+        loop.frozen = {0, 1} if loop.updates % 3 == 1 else set()
+
+    weight = np.random.default_rng(2).uniform(0.0, 3.0, ROWS)
+    check(model, loop, EachBatch(change), after=follow, weight=weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evengrad import _random, _recording, _validation, losses, metrics, optimizers
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from evengrad._program import Program
     from evengrad.layers.base import Layer, Shape
     from evengrad.variable import Variable
+
+_MetricLike = str | Metric | Callable[..., Any]
 
 
 class Compiled:
@@ -49,7 +51,7 @@ class Compiled:
         self,
         optimizer: str | optimizers.Optimizer = "rmsprop",
         loss: str | losses.Loss | None = None,
-        metrics: Sequence[str | Metric] | str | Metric | None = None,
+        metrics: Sequence[_MetricLike] | _MetricLike | None = None,
         *,
         on_nonfinite: str = "raise",
         run_eagerly: bool = False,
@@ -63,9 +65,10 @@ class Compiled:
         optimizer : str or Optimizer
             Default "rmsprop".
         loss : str or Loss
-            For instance "mse".
-        metrics : sequence of str or Metric, optional
-            "accuracy" resolves to the one that fits loss and outputs.
+            For instance "mse", or one of your own, see `losses.Loss`.
+        metrics : sequence of str, Metric or callable, optional
+            "accuracy" resolves to the one that fits loss and outputs. A function of your own,
+            fn(y_true, y_pred), returns one value a sample; its mean is reported by its name.
         on_nonfinite : {"raise", "skip"}
             What a step does that meets NaN or infinity in the loss or a gradient. It is left out in
             any case. "raise" stops with NonFiniteError; "skip" goes on, counts it in
@@ -132,9 +135,15 @@ class Compiled:
 
 
 def _named_metrics(given: Any) -> list[str | Metric]:
-    several = [given] if isinstance(given, str | Metric) else given or ()
-    if not isinstance(several, Sequence) or not all(isinstance(m, str | Metric) for m in several):
-        raise TypeError(f"compile: expected metrics to be names or Metric objects, got {given!r}")
-    for name in several:
-        metrics.get(name)
-    return list(several)
+    several = [given] if isinstance(given, str) or callable(given) else given or ()
+    if not isinstance(several, Sequence) or not all(map(_may_be_metric, several)):
+        raise TypeError(
+            "compile: expected metrics to be names, Metric objects or functions of "
+            f"(y_true, y_pred), got {given!r}"
+        )
+    found = [metrics.get(metric) for metric in several]
+    return [m if isinstance(m, str) else known for m, known in zip(several, found, strict=True)]
+
+
+def _may_be_metric(given: Any) -> bool:
+    return isinstance(given, str) or (callable(given) and not isinstance(given, type))

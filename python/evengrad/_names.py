@@ -35,5 +35,9 @@ class Versioned:
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if not name.startswith("_") and name not in self.read_at_replay and name != "version":
+        if not name.startswith("_") and name != "version" and self.recording_reads(name):
             super().__setattr__("version", self.version + 1)
+
+    def recording_reads(self, name: str) -> bool:
+        """Whether a recording depends on this public attribute."""
+        return name not in self.read_at_replay

@@ -1,17 +1,42 @@
 """The compiled Program with what layers share while they record into it."""
 
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evengrad import _core
 from evengrad._arena import tensor, vector
 
 if TYPE_CHECKING:
-    from evengrad._core import F32
+    from evengrad._core import F32, I32
     from evengrad.variable import Variable
 
 
 _OWN_SEEDS = 1 << 31  # keys below are for layers with a seed
+
+
+class Outputs(NamedTuple):
+    """What losses and metrics compare: a batch of outputs, `shape` each, and what is right."""
+
+    y: "F32"
+    shape: tuple[int, ...]
+    labels: "I32 | None" = None
+    target: "F32 | None" = None
+    weight: "F32 | None" = None
+
+
+def outputs_of(
+    y: "F32", truth: Any, *, sparse: bool, weight: "F32 | None" = None
+) -> "tuple[Program, Outputs]":
+    """Return a program for predictions (n, ...) and the truth as its loss or metric reads them."""
+    program = Program(len(y), training=False)
+    batch = program.tensor(y.shape[-1], math.prod(y.shape[1:-1]))
+    batch[...] = y.reshape(batch.shape)
+    if sparse:
+        return program, Outputs(batch, y.shape[1:], labels=truth, weight=weight)
+    target = program.like(batch)
+    target[...] = truth.reshape(batch.shape)
+    return program, Outputs(batch, y.shape[1:], target=target, weight=weight)
 
 
 class Program(_core.Program):

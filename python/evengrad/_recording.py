@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad._program import Program
+from evengrad._program import Outputs, Program
 from evengrad.layers.base import Layer
 from evengrad.layers.batch_normalization import BatchNormalization
 from evengrad.layers.dense import Dense
@@ -51,15 +51,16 @@ class Programs:
 
     def get(self, key: tuple[Any, ...], layers: Sequence[Layer], record: Callable[[], _T]) -> _T:
         """Return the recording for key and the layers as they are now."""
-        structure = tuple((layer, layer.version) for layer in layers)
-        flags = tuple(v.trainable for layer in layers for v in layer.variables)
+        structure = tuple([(layer, layer.version) for layer in layers])
+        flags = tuple([v.trainable for layer in layers for v in layer.variables])
         full = (*key, structure, flags)
-        if full not in self._recorded:
-            while len(self._recorded) >= self.most:
-                del self._recorded[next(iter(self._recorded))]
-            self._recorded[full] = record()
-        recording: _T = self._recorded[full]
-        return recording
+        known: _T | None = self._recorded.get(full)
+        if known is not None:
+            return known
+        while len(self._recorded) >= self.most:
+            del self._recorded[next(iter(self._recorded))]
+        recorded = self._recorded[full] = record()
+        return recorded
 
     def clear(self) -> None:
         """Forget all."""
@@ -75,7 +76,7 @@ def _input(program: Program, shape: tuple[int, ...], layers: Sequence[Layer]) ->
 
 def _forward(program: Program, layers: Sequence[Layer], x: F32) -> F32:
     for layer in layers:
-        x = layer.forward(program, x)
+        x = layer.record(program, x)
     return x
 
 
@@ -93,6 +94,8 @@ def _foldable(layers: Sequence[Layer]) -> BatchNormalization | None:
     first, second = layers[lowest : lowest + 2]
     if not (isinstance(first, BatchNormalization) and isinstance(second, Dense)):
         return None
+    if first.in_python or second.in_python:
+        return None
     kernel = second.kernel
     return first if second.trainable and kernel is not None and kernel.trainable else None
 
@@ -105,7 +108,7 @@ def _backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
             assert isinstance(before, BatchNormalization)
             cast("Dense", layers[i]).backward_folded(program, dy, before)
             return
-        dx = layers[i].backward(program, dy, need_dx=i > lowest)
+        dx = layers[i].record_backward(program, dy, need_dx=i > lowest)
         if i > lowest:
             assert dx is not None
             dy = dx
@@ -132,8 +135,10 @@ def record_step(
     program = Program(capacity, training=optimizer is not None)
     x = _input(program, shape, layers)
     last = layers[-1] if layers else None
-    activation = getattr(last, "activation", None)
-    kernel, fused = loss.kernel(activation.name if activation else "")
+    activation = None if last is None or last.in_python else getattr(last, "activation", None)
+    kernel, fused = "", False
+    if not loss.in_python:
+        kernel, fused = loss.kernel(activation.name if activation else "")
     program.fused = last if fused else None
     program.folded = _foldable(layers) if program.training else None
 
@@ -150,16 +155,16 @@ def record_step(
 
     def record_metrics() -> None:
         for i, metric in enumerate(metrics, 1):
-            program.metric(metric.kind, y, labels, target, totals[i : i + 1])
+            metric.record(program, outputs, totals[i : i + 1])
 
+    outputs = Outputs(y, output_shape, labels, target, weight)
     if not fused:  # the loss turns logits into probabilities where they lie
         record_metrics()
     if program.training and program.over(y) is not y:
-        logits = program.like(y)
-        program.activation_forward("linear", y, logits)
-        y = logits
+        outputs = outputs._replace(y=program.like(y))
+        program.activation_forward("linear", y, outputs.y)
     dy = program.like(y) if program.training else None
-    program.loss(kernel, y, labels, target, weight, dy, totals[:1])
+    loss.record(program, kernel, outputs, dy, totals[:1])
     if fused:
         record_metrics()
 

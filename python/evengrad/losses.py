@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from evengrad import _validation
+from evengrad import _python, _validation
 from evengrad._names import snake_case
-from evengrad._program import Program
+from evengrad._program import Outputs, Program, outputs_of
+
+if TYPE_CHECKING:
+    from evengrad._core import F32, F64
 
 
 class Loss:
-    """Base of the losses; called on arrays, or given to `compile`.
+    """Base of the losses, called on arrays or given to `compile`, and of losses of your own.
+
+    A loss of your own says what it does in Python, with numpy: `call` and `gradient`; there is no
+    automatic differentiation.
 
     Parameters
     ----------
     name : str, optional
         Default: the class name in snake case.
+
+    Attributes
+    ----------
+    sparse : bool
+        Of the class: whether y_true are class numbers (n,). Default: they have the shape of the
+        predictions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evengrad import losses
+    >>> class LogCosh(losses.Loss):
+    ...     def call(self, y_true, y_pred):
+    ...         return np.log(np.cosh(y_pred - y_true)).mean(axis=-1)
+    ...
+    ...     def gradient(self, y_true, y_pred):
+    ...         return np.tanh(y_pred - y_true) / y_pred.shape[-1]
+    >>> LogCosh()([[0.0], [1.0]], [[1.0], [1.0]]).round(4)
+    np.float32(0.2169)
     """
 
     sparse: ClassVar[bool] = False  # y_true: class numbers
@@ -28,9 +53,42 @@ class Loss:
     def __init__(self, *, name: str | None = None) -> None:
         self.name = name or snake_case(type(self).__name__)
 
+    def call(self, y_true: NDArray[Any], y_pred: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the losses of a batch; for losses of your own.
+
+        Parameters
+        ----------
+        y_true, y_pred : ndarray (n, ..., outputs)
+            Read-only; y_true (n,) of int32 where the loss is sparse.
+
+        Returns
+        -------
+        ndarray (n, ...)
+            One loss for each row of outputs. Weights and the mean over rows come after it.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.call")
+
+    def gradient(self, y_true: NDArray[Any], y_pred: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the derivative of each loss by its own row of y_pred, in the shape of y_pred."""
+        raise NotImplementedError(f"{type(self).__name__}.gradient")
+
+    @property
+    def in_python(self) -> bool:
+        """Whether `call` and `gradient` say what the loss does."""
+        return len(_unwritten(self)) < len(_OWN)
+
     def kernel(self, last_activation: str) -> tuple[str, bool]:
         """Name of the kernel, and whether it computes the model's last activation itself."""
         raise NotImplementedError(f"{type(self).__name__}.kernel")
+
+    def record(
+        self, program: Program, kernel: str, outputs: Outputs, dy: F32 | None, total: F64
+    ) -> None:
+        """Record total += sum of weight * loss, and dy, the gradient of its mean."""
+        if self.in_python:
+            return _python.record_loss(self, program, outputs, dy, total)
+        y, _, labels, target, weight = outputs
+        return program.loss(kernel, y, labels, target, weight, dy, total)
 
     def convert(self, who: str, y: ArrayLike, n: int, shape: tuple[int, ...]) -> Any:
         """Return y_true as the kernel reads it."""
@@ -47,22 +105,15 @@ class Loss:
         """Return the loss of predictions (n, ...) against the truth."""
         x = _validation.features(self.name, "y_pred", y_pred)
         truth = self.convert(self.name, y_true, len(x), x.shape[1:])
-        rows = x.reshape(-1, x.shape[-1])
-        program = Program(len(rows), training=False)
-        batch = program.tensor(rows.shape[1])
-        batch[...] = rows
-        target = None if self.sparse else program.like(batch)
-        if target is not None:
-            target[...] = truth.reshape(rows.shape)
         weight = None
         if sample_weight is not None:
             weight = _validation.sample_weights(self.name, sample_weight, len(x))
-            weight = np.repeat(weight, len(rows) // len(x))
+        program, outputs = outputs_of(x, truth, sparse=self.sparse, weight=weight)
         total = np.zeros(1)
-        labels = truth if self.sparse else None
-        program.loss(self.kernel("")[0], batch, labels, target, weight, None, total)
-        program.run(len(rows))
-        return np.float32(total[0] / len(rows))
+        kernel = "" if self.in_python else self.kernel("")[0]
+        self.record(program, kernel, outputs, None, total)
+        program.run(len(x))
+        return np.float32(total[0] / len(outputs.y))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal loss."""
@@ -70,6 +121,13 @@ class Loss:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+
+_OWN = "call", "gradient"
+
+
+def _unwritten(loss: Loss) -> list[str]:
+    return [name for name in _OWN if getattr(type(loss), name) is getattr(Loss, name)]
 
 
 class _CrossEntropy(Loss):
@@ -168,9 +226,21 @@ def get(identifier: str | Loss) -> Loss:
     ------
     ValueError
         If there is none of that name; the message lists them.
+    TypeError
+        If it is a function, or a loss of one's own that lacks `call` or `gradient`.
     """
     if isinstance(identifier, Loss):
+        kind, missing = type(identifier), _unwritten(identifier)
+        if missing and (identifier.in_python or kind.kernel is Loss.kernel):
+            raise TypeError(f"loss: {kind.__name__} does not define {' and '.join(missing)}")
         return identifier
+    if callable(identifier) and not isinstance(identifier, type):
+        raise TypeError(
+            f"loss: expected a name or a Loss, got the function {identifier!r}, whose gradient "
+            "cannot be found automatically. Write a class derived from evengrad.losses.Loss with "
+            "call(self, y_true, y_pred), one loss a sample, and gradient(self, y_true, y_pred), "
+            "in the shape of y_pred"
+        )
     name = snake_case(identifier) if isinstance(identifier, str) else ""
     if name in _CLASSES:
         return _CLASSES[name]()

@@ -54,6 +54,9 @@ class Sequential(Trainer):
         """Append a layer."""
         if not isinstance(layer, Layer):
             raise TypeError(f"{self.name}: expected a Layer, got {layer!r}")
+        if not hasattr(layer, "name"):
+            who = type(layer).__name__
+            raise TypeError(f"{who}: call super().__init__(**kwargs) first in {who}.__init__")
         if any(layer.name == other.name for other in self.layers):
             raise ValueError(f"{self.name}: expected layers of different names, got two {layer}")
         if isinstance(layer, InputLayer):
@@ -66,7 +69,7 @@ class Sequential(Trainer):
             shape = layer.declared_shape
         layer.join(self.name)
         if shape is not None:
-            layer.build(self.sample_output_shape() if self.layers else shape)
+            layer.build_once(self.sample_output_shape() if self.layers else shape)
         self._shape = shape
         self.layers.append(layer)
 
@@ -91,7 +94,7 @@ class Sequential(Trainer):
         shape = self._shape
         assert shape is not None
         for layer in self.layers:
-            layer.build(shape)
+            layer.build_once(shape)
             assert layer.output_shape is not None
             shape = layer.output_shape
 
@@ -122,7 +125,7 @@ class Sequential(Trainer):
         if shape is None:  # not yet built
             shape = self.sample_shape()
             for layer in self.layers:
-                shape = layer.compute_output_shape(shape)
+                shape = layer.checked_output_shape(shape)
         return shape
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:

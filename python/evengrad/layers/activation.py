@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evengrad import _validation, activations, initializers
 from evengrad._program import Program
-from evengrad.layers.base import Layer, Shape, initializer
+from evengrad.layers.base import Layer, Shape, initializer_of
 from evengrad.variable import Variable
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class PReLU(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.alpha_initializer = initializer(alpha_initializer)
+        self.alpha_initializer = initializer_of(alpha_initializer)
         self.shared_axes: list[int] | None = None
         if shared_axes is not None:
             axes = shared_axes if isinstance(shared_axes, Sequence) else [shared_axes]

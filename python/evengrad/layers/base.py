@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evengrad import _random, _validation, initializers
+from evengrad import _python, _random, _validation, initializers
 from evengrad._names import Versioned, unique_name
 from evengrad._program import Program
 from evengrad.variable import Variable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 
-def initializer(identifier: str | initializers.Initializer) -> initializers.Initializer:
+def initializer_of(identifier: str | initializers.Initializer) -> initializers.Initializer:
     """Return an initializer where None is none."""
     found = initializers.get(identifier)
     if found is None:
@@ -29,10 +29,12 @@ def initializer(identifier: str | initializers.Initializer) -> initializers.Init
 
 
 class Layer(Versioned):
-    """Base of the layers.
+    """Base of the layers, and of layers of your own.
 
-    A layer says what it does by recording kernel calls: `forward` into a program that runs on a
-    batch, `backward` for the gradient. `build` makes its variables once its input's shape is known.
+    A layer of your own says what it does in Python, with numpy: `call` computes the outputs of a
+    batch and `call_backward` the gradients; there is no automatic differentiation. `build` makes
+    its variables with `add_weight`, `compute_output_shape` says where shapes differ. Python is
+    called at each step between the kernels of the other layers.
 
     Parameters
     ----------
@@ -46,9 +48,28 @@ class Layer(Versioned):
         The same for samples that are vectors.
     dtype : str, optional
         "float32", the only one there is.
-    """
 
-    variable_order: ClassVar[Sequence[str]] = ()
+    Notes
+    -----
+    Shapes in `build` and `compute_output_shape` are those of one sample, without the batch.
+    The layers of evengrad record kernel calls instead: `forward` and `backward`. What an exception
+    in a layer of your own ends is the step: nothing has been updated then.
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> class Scale(layers.Layer):
+    ...     def build(self, input_shape):
+    ...         self.scale = self.add_weight(input_shape[-1:], "ones", "scale")
+    ...
+    ...     def call(self, inputs):
+    ...         return inputs * self.scale.value
+    ...
+    ...     def call_backward(self, inputs, outputs, dy):
+    ...         return dy * self.scale.value, {self.scale: (dy * inputs).sum(axis=0)}
+    >>> Scale()([[1.0, 2.0]])
+    array([[1., 2.]], dtype=float32)
+    """
 
     def __init__(
         self,
@@ -89,28 +110,61 @@ class Layer(Versioned):
     def build(self, input_shape: Sequence[int]) -> None:
         """Make the variables for samples of this shape; once."""
         shape = _validation.check_shape(str(self), "input_shape", input_shape)
-        if self.built:
+        if self.input_shape is not None:
             if shape != self.input_shape:
                 raise ValueError(f"{self}: built for samples {self.input_shape}, got {shape}")
             return
-        output_shape = self.compute_output_shape(shape)
+        output_shape = self.checked_output_shape(shape)
         self.make_variables(shape)
         self.input_shape, self.output_shape, self.built = shape, output_shape, True
+
+    def build_once(self, input_shape: Sequence[int]) -> None:
+        """Call `build`, the subclass' own or this one, unless that has been done."""
+        if self.input_shape is None:
+            shape = _validation.check_shape(str(self), "input_shape", input_shape)
+            self.checked_output_shape(shape)
+            self.build(shape)
+        Layer.build(self, input_shape)
+
+    def checked_output_shape(self, input_shape: Shape) -> Shape:
+        """What compute_output_shape returns, as a tuple of ints."""
+        shape = self.compute_output_shape(input_shape)
+        return _validation.check_shape(str(self), "what compute_output_shape returns", shape)
 
     def make_variables(self, input_shape: Shape) -> None:
         """Call add_weight for each variable; for layers that have any."""
 
     def add_weight(
         self,
-        shape: Shape,
-        initializer: initializers.Initializer,
-        name: str,
+        shape: Sequence[int] = (),
+        initializer: str | initializers.Initializer = "glorot_uniform",
+        name: str | None = None,
         *,
         trainable: bool = True,
         double: bool = False,
         flat: bool = False,
     ) -> Variable:
-        """Make a variable of this layer; see `Variable`."""
+        """Make a variable of this layer.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Default: one number.
+        initializer : str or Initializer
+            Default "glorot_uniform".
+        name : str, optional
+            Default "variable", numbered.
+        trainable : bool
+            Whether optimizers update it.
+        double, flat : bool
+            For layers that record kernel calls, see `Variable`.
+        """
+        who = str(self)
+        shape = _validation.check_shape(who, "shape", shape) if len(shape) else ()
+        if name is None:
+            name = f"variable_{len(self._variables)}" if self._variables else "variable"
+        name = _validation.check_name(who, name)
+        initializer = initializer_of(initializer)
         values = np.asarray(initializer(shape))
         if values.shape != shape:
             raise ValueError(
@@ -120,7 +174,7 @@ class Layer(Versioned):
             values,
             name=name,
             path=f"{self._scope}{self.name}/{name}",
-            trainable=trainable,
+            trainable=_validation.check_flag(who, "trainable", trainable),
             double=double,
             flat=flat,
         )
@@ -173,15 +227,76 @@ class Layer(Versioned):
     def weights_were_set(self) -> None:
         """Called after set_weights; for layers whose state is more than their weights."""
 
+    # -- in Python
+
+    def call(self, inputs: F32, *args: Any, **kwargs: Any) -> NDArray[Any]:
+        """Return the outputs for a batch; for layers of your own.
+
+        Parameters
+        ----------
+        inputs : ndarray (n, ...)
+            Read-only, and only for now: a later step has other numbers there.
+        training : bool
+            Given where the method has an argument of this name.
+
+        Returns
+        -------
+        ndarray (n, ...)
+            As `compute_output_shape` says. It is copied.
+        """
+        raise NotImplementedError(
+            f"{self}: write call(self, inputs, training=False), which returns the outputs"
+        )
+
+    def call_backward(self, inputs: F32, outputs: F32, dy: F32) -> Any:
+        """Return the gradients for a batch; for layers of your own.
+
+        Parameters
+        ----------
+        inputs, outputs : ndarray (n, ...)
+            Of `call`; read-only.
+        dy : ndarray (n, ...)
+            Gradient of the loss with respect to the outputs; read-only.
+
+        Returns
+        -------
+        dx, or (dx, {variable: gradient, ...})
+            Gradients with respect to the inputs and to each trainable variable, summed over the
+            batch.
+        """
+        raise NotImplementedError(
+            f"{self}: write call_backward(self, inputs, outputs, dy), which returns the gradient "
+            "of the inputs, or (dx, {variable: gradient, ...}); it cannot be found automatically"
+        )
+
+    @property
+    def in_python(self) -> bool:
+        """Whether `call` and `call_backward` say what the layer does."""
+        own = type(self)
+        return own.call is not Layer.call or own.call_backward is not Layer.call_backward
+
+    def recording_reads(self, name: str) -> bool:
+        """Of a layer in Python only `trainable`: its other attributes are its own business."""
+        return name == "trainable" if self.in_python else super().recording_reads(name)
+
     # -- recording
 
     def forward(self, program: Program, x: F32) -> F32:
-        """Record the output for a batch x."""
-        raise NotImplementedError(f"{type(self).__name__}.forward")
+        """Record the output for a batch x: `call`, or kernels where a layer overrides this."""
+        return _python.record_call(self, program, x)
 
     def backward(self, program: Program, dy: F32, *, need_dx: bool = True) -> F32 | None:
         """Record the gradients of the variables and return that of the input, if needed."""
-        raise NotImplementedError(f"{type(self).__name__}.backward")
+        return _python.record_call_backward(self, program, dy, need_dx=need_dx)
+
+    def record(self, program: Program, x: F32) -> F32:
+        """Record `call` or `forward`, whichever the layer has."""
+        return (Layer if self.in_python else type(self)).forward(self, program, x)
+
+    def record_backward(self, program: Program, dy: F32, *, need_dx: bool) -> F32 | None:
+        """Record `call_backward` or `backward`."""
+        own = Layer if self.in_python else type(self)
+        return own.backward(self, program, dy, need_dx=need_dx)
 
     def gradient(self, program: Program, variable: Variable | None) -> F32 | None:
         """Memory for a variable's gradient, None where none is wanted."""
@@ -194,12 +309,12 @@ class Layer(Versioned):
     def __call__(self, inputs: ArrayLike, training: bool = False) -> NDArray[np.float32]:
         """Run on a batch at once and return a new array."""
         x = _validation.features(str(self), "inputs", inputs)
-        self.build(x.shape[1:])
+        self.build_once(x.shape[1:])
         assert self.output_shape is not None
         program = Program(len(x), training=training)
         source = program.tensor(x.shape[-1], math.prod(x.shape[1:-1]))
         source[...] = x.reshape(source.shape)
-        y = self.forward(program, source)
+        y = self.record(program, source)
         program.commit()
         if len(program):
             program.run(len(x), seed=_random.spawn_seed() if training else 0)

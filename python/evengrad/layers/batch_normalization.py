@@ -8,7 +8,7 @@ import numpy as np
 
 from evengrad import _validation, initializers
 from evengrad._program import Program
-from evengrad.layers.base import Layer, Shape, initializer
+from evengrad.layers.base import Layer, Shape, initializer_of
 from evengrad.variable import Variable
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ class BatchNormalization(Layer):
         self.epsilon = _validation.check_number(who, "epsilon", epsilon, 0.0, open_low=True)
         self.center = _validation.check_flag(who, "center", center)
         self.scale = _validation.check_flag(who, "scale", scale)
-        self.beta_initializer = initializer(beta_initializer)
-        self.gamma_initializer = initializer(gamma_initializer)
-        self.moving_mean_initializer = initializer(moving_mean_initializer)
-        self.moving_variance_initializer = initializer(moving_variance_initializer)
+        self.beta_initializer = initializer_of(beta_initializer)
+        self.gamma_initializer = initializer_of(gamma_initializer)
+        self.moving_mean_initializer = initializer_of(moving_mean_initializer)
+        self.moving_variance_initializer = initializer_of(moving_variance_initializer)
         self.debias = _validation.check_flag(who, "debias", debias)
         self.gamma: Variable | None = None
         self.beta: Variable | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evengrad import _validation, activations, initializers
 from evengrad._program import Program
-from evengrad.layers.base import Layer, Shape, initializer
+from evengrad.layers.base import Layer, Shape, initializer_of
 from evengrad.variable import Variable
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Dense(Layer):
         self.units = _validation.check_count(str(self), "units", units)
         self.activation = activations.get(activation)
         self.use_bias = _validation.check_flag(str(self), "use_bias", use_bias)
-        self.kernel_initializer = initializer(kernel_initializer)
-        self.bias_initializer = initializer(bias_initializer)
+        self.kernel_initializer = initializer_of(kernel_initializer)
+        self.bias_initializer = initializer_of(bias_initializer)
         self.kernel: Variable | None = None
         self.bias: Variable | None = None
 

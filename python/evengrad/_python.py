@@ -1,0 +1,185 @@
+"""Layers, losses and metrics written in Python: their calls between the kernels of a program.
+
+What their methods get are read-only views of the batch, without padding; what they return is
+checked and copied. An exception ends the step before anything is updated.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evengrad import _validation
+from evengrad._program import Outputs, Program
+
+if TYPE_CHECKING:
+    from evengrad._core import F32, F64
+    from evengrad.layers.base import Layer, Shape
+    from evengrad.losses import Loss
+    from evengrad.metrics import Metric
+    from evengrad.variable import Variable
+
+
+def _samples(batch: F32, rows: int, shape: Shape) -> F32:
+    """View of the first rows of a batch, (rows, *shape)."""
+    per_sample = math.prod(shape) // batch.shape[1]
+    return batch[: rows * per_sample].reshape(rows, *shape)
+
+
+def _shown(batch: NDArray[Any], rows: int, shape: Shape) -> NDArray[Any]:
+    """The same, for reading only."""
+    view = _samples(batch, rows, shape)
+    view.flags.writeable = False
+    return view
+
+
+def _returned(who: str, method: str, value: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    what = f"what {method} returns"
+    if value is None:
+        raise TypeError(f"{who}: expected {what} to be an array of shape {shape}, got None")
+    array = _validation.as_array(who, what, value)
+    if array.shape != shape:
+        raise ValueError(f"{who}: expected {what} to have shape {shape}, got {array.shape}")
+    return array
+
+
+def _store(to: F32, value: NDArray[Any]) -> None:
+    with np.errstate(over="ignore"):  # infinity is what the checks of the step look for
+        to[...] = value
+
+
+def _who(thing: Loss | Metric) -> str:
+    return f'{type(thing).__name__} "{thing.name}"'
+
+
+# -- layers
+
+
+def record_call(layer: Layer, program: Program, x: F32) -> F32:
+    """Record y = layer.call(x)."""
+    before, after = layer.input_shape, layer.output_shape
+    assert before is not None
+    assert after is not None
+    y = program.tensor(after[-1], math.prod(after[:-1]))
+    options = {"training": program.training} if _takes_training(layer) else {}
+
+    def call(rows: int) -> None:
+        made = layer.call(_shown(x, rows, before), **options)
+        _store(_samples(y, rows, after), _returned(str(layer), "call", made, (rows, *after)))
+
+    program.python(call)
+    if program.training:
+        program.keep(x)
+        program.keep(y)
+        program.saved[layer] = x, y
+    return y
+
+
+def _takes_training(layer: Layer) -> bool:
+    parameters = inspect.signature(layer.call).parameters.values()
+    return any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def record_call_backward(layer: Layer, program: Program, dy: F32, *, need_dx: bool) -> F32 | None:
+    """Record dx and the gradients of the variables, as layer.call_backward returns them."""
+    before, after = layer.input_shape, layer.output_shape
+    assert before is not None
+    assert after is not None
+    x, y = program.saved[layer]
+    dx = program.like(x) if need_dx else None
+    gradients = {v: program.gradient(v) for v in layer.trainable_variables}
+    who = str(layer)
+
+    def call(rows: int) -> None:
+        arrays = _shown(x, rows, before), _shown(y, rows, after), _shown(dy, rows, after)
+        input_gradient, given = _parts(layer, layer.call_backward(*arrays))
+        if dx is not None:
+            value = _returned(who, "call_backward", input_gradient, (rows, *before))
+            _store(_samples(dx, rows, before), value)
+        for variable, gradient in gradients.items():
+            assert gradient is not None
+            what = f"call_backward for {variable.path}"
+            value = _returned(who, what, given.get(variable), variable.shape)
+            _store(gradient, value.reshape(gradient.shape))
+
+    program.python(call)
+    return dx
+
+
+def _parts(layer: Layer, returned: Any) -> tuple[Any, dict[Variable, Any]]:
+    """Gradient of the inputs, and those of the variables."""
+    if not isinstance(returned, tuple):
+        returned = returned, {}
+    if len(returned) != 2 or not isinstance(returned[1], dict):
+        raise TypeError(
+            f"{layer}: expected call_backward to return dx, or (dx, {{variable: gradient, ...}}), "
+            f"got a tuple of {', '.join(type(part).__name__ for part in returned)}"
+        )
+    dx, gradients = returned
+    for key in gradients:
+        if key not in layer.variables:
+            raise ValueError(
+                f"{layer}: expected call_backward to give gradients of variables of this layer, "
+                f"got one of {key!r}"
+            )
+    return dx, gradients
+
+
+# -- losses and metrics
+
+
+def _shown_outputs(outputs: Outputs, rows: int) -> tuple[NDArray[Any], F32]:
+    """Truth and prediction."""
+    truth = outputs.target
+    if truth is not None:
+        return _shown(truth, rows, outputs.shape), _shown(outputs.y, rows, outputs.shape)
+    assert outputs.labels is not None
+    labels = outputs.labels[:rows]
+    labels.flags.writeable = False
+    return labels, _shown(outputs.y, rows, outputs.shape)
+
+
+def record_loss(loss: Loss, program: Program, outputs: Outputs, dy: F32 | None, total: F64) -> None:
+    """Record total += sum of weight * loss, and dy = weight * gradient / number of values."""
+    who = _who(loss)
+
+    def call(rows: int) -> bool:
+        y_true, y_pred = _shown_outputs(outputs, rows)
+        shape = y_pred.shape[:-1]
+        values = _returned(who, "call", loss.call(y_true, y_pred), shape).astype(np.float64)
+        weight = np.ones(rows)
+        if outputs.weight is not None:
+            weight = outputs.weight[:rows].astype(np.float64)
+        weight = weight.reshape(rows, *[1] * (len(shape) - 1))
+        with np.errstate(invalid="ignore"):
+            added = float((weight * values).sum())
+        if dy is not None:
+            if not math.isfinite(added):
+                return False
+            slope = _returned(who, "gradient", loss.gradient(y_true, y_pred), y_pred.shape)
+            with np.errstate(over="ignore", invalid="ignore"):
+                weighted = slope * (weight / values.size)[..., None]
+            _store(_samples(dy, rows, outputs.shape), weighted)
+        total[0] += added
+        return True
+
+    program.python(call)
+
+
+def record_metric(metric: Metric, program: Program, outputs: Outputs, total: F64) -> None:
+    """Record total += sum of the values."""
+
+    def call(rows: int) -> None:
+        total[0] += sum_of(metric, *_shown_outputs(outputs, rows))
+
+    program.python(call)
+
+
+def sum_of(metric: Metric, y_true: NDArray[Any], y_pred: NDArray[Any]) -> float:
+    """Sum of a metric's values, one for each row of outputs."""
+    values = _returned(_who(metric), "call", metric.call(y_true, y_pred), y_pred.shape[:-1])
+    return float(values.sum(dtype=np.float64))
