@@ -1,7 +1,10 @@
-"""README's example runs as it stands, and its map names what is there."""
+"""README's examples run as they stand, and its map names what is there."""
 
 import re
 from pathlib import Path
+
+import evengrad
+import numpy as np
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -12,13 +15,27 @@ def blocks(language: str) -> list[str]:
 
 
 def test_example() -> None:
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     assert len(example.splitlines()) <= 25
     names: dict[str, object] = {}
     exec(example, names)
     accuracy = names["accuracy"]
     assert isinstance(accuracy, float)
     assert accuracy > 0.96
+
+
+def test_layer_of_ones_own() -> None:
+    _, example = blocks("python")
+    names: dict[str, object] = {"keras": evengrad}
+    exec(example, names)
+    square = names["Square"]
+    assert isinstance(square, type)
+    dense = evengrad.layers.Dense
+    model = evengrad.Sequential([dense(3), square(), dense(1)])
+    model.compile("adam", "mse")
+    x = np.linspace(-1.0, 1.0, 64)[:, None]
+    losses = model.fit(x, x**2, epochs=50, verbose=0).history["loss"]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_two_commands_come_first() -> None:
