@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-#include "parallel.h"
+#include "pace.h"
 
 namespace evengrad {
 
@@ -45,14 +45,19 @@ class Program {
   // Returns the number of steps completed: fewer than asked for where control() has a failure.
   int64_t run(const Step& first, const Batches& batches) {
     control_ = {Failure::kNone, 0};
-    Replay replay{this, first, batches, 0, 0, false};
+    Replay replay{this, first, batches, 0, 0, 0, false};
     replay.first.control = &control_;
-    const bool small = work_ * static_cast<double>(batches.batch) < kLeastWork;
-    run_team(small ? 1 : get_num_threads(), replay_member, &replay);
-    if (replay.stalled) {
-      avoid_teams();
+    const double work = work_ * static_cast<double>(batches.batch);
+    while (replay.completed < batches.steps && control_.failure == Failure::kNone) {
+      const Pace::Turn turn = pace_.next(work);
+      const int64_t left = batches.steps - replay.completed;
       replay.start = replay.completed;
-      run_team(1, replay_member, &replay);
+      replay.end = replay.start + std::min(turn.steps, left);
+      replay.stalled = false;
+      const int64_t begin = Pace::now();
+      run_team(turn.threads, replay_member, &replay);
+      pace_.record(replay.completed - replay.start, Pace::now() - begin);
+      if (replay.stalled) pace_.stalled();
     }
     return replay.completed;
   }
@@ -62,8 +67,6 @@ class Program {
   const Control& control() const { return control_; }
 
  private:
-  static constexpr double kLeastWork = 1.5e6;  // less is done before a second thread has begun
-
   struct Call {
     Kernel kernel;
     std::shared_ptr<const void> args;
@@ -74,8 +77,8 @@ class Program {
     Program* program;
     Step first;
     Batches batches;
-    int64_t start, completed;  // steps
-    bool stalled;              // the team gave up between two steps: one thread does the rest
+    int64_t start, end, completed;  // steps
+    bool stalled;                   // the team gave up between two of them
   };
 
   static void replay_member(void* context, const Team& team) {
@@ -98,7 +101,7 @@ class Program {
 
   void replay(Replay& r, const Team& team) const {
     Step step = r.first;
-    for (int64_t s = r.start; s < r.batches.steps; ++s) {
+    for (int64_t s = r.start; s < r.end; ++s) {
       step.first = r.first.first + s * r.batches.batch;
       const int64_t left = r.batches.end - step.first;
       step.rows = left < r.batches.batch ? left : r.batches.batch;
@@ -112,7 +115,7 @@ class Program {
       if (team.size > 1 && r.stalled) return;
       if (!run_step(step, team)) return;
     }
-    if (team.rank == 0) r.completed = r.batches.steps;
+    if (team.rank == 0) r.completed = r.end;
   }
 
   // All threads see the same failure: it is written before the barrier and read after it.
@@ -133,6 +136,7 @@ class Program {
   std::vector<Call> calls_;
   std::vector<Extent> since_barrier_;
   double work_ = 0.0;
+  Pace pace_;
   Control control_{Failure::kNone, 0};
 };
 
