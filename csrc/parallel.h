@@ -16,7 +16,7 @@ static inline Chunks chunks_of(int64_t rows) {
   int64_t count = (rows + kChunkRows - 1) / kChunkRows;
   if (count == 0) return {0, 1};
   int64_t size = (rows + count - 1) / count;
-  size = (size + 7) / 8 * 8;  // whole register tiles
+  size = (size + 15) / 16 * 16;  // whole register tiles, and vectors when transposed
   return {(rows + size - 1) / size, size};
 }
 

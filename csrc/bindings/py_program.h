@@ -44,6 +44,14 @@ struct PyProgram {
     return static_cast<T*>(memory);
   }
 
+  // A copy of a list that lives as long.
+  template <class T>
+  const T* kept(const std::vector<T>& list) {
+    T* memory = workspace<T>(static_cast<int64_t>(list.size()));
+    std::copy(list.begin(), list.end(), memory);
+    return memory;
+  }
+
   Program program;
   std::vector<py::object> arrays;
   std::vector<std::shared_ptr<void>> workspaces;
