@@ -7,8 +7,8 @@ namespace evengrad::EVENGRAD_TARGET {
 
 static void dense_forward(const DenseForward& a, const Step& step, const Team& team) {
   const Share share = share_of(a.y, step, team);
-  product<false>(a.x.data, a.x.pitch, a.w.data, a.w.pitch, a.w.rows, a.bias, a.y.data, a.y.pitch,
-                 share.rows, share.columns);
+  product<false>(a.x.data, a.x.pitch, a.w.data, a.w.pitch, a.w.rows, cold(a.w.rows, a.w.pitch),
+                 a.bias, a.y.data, a.y.pitch, share.rows, share.columns);
 }
 
 // dx = dy w' as rows of w times columns of dy': blocks of 16 rows of w by 48 of the batch, turned
@@ -25,8 +25,9 @@ static void dense_dx(const DenseBackward& a, int64_t rows, const Share& share) {
     const int64_t count = share.rows.end - r < width ? share.rows.end - r : width;
     for (int64_t k = share.columns.begin; k < share.columns.end; k += kHeight) {
       const int64_t height = a.w.rows - k < kHeight ? a.w.rows - k : kHeight;
-      product<false>(a.w.data + k * a.w.pitch, a.w.pitch, a.dyt + r, pitch, a.w.columns, nullptr,
-                     block, kWidth, {0, height}, {0, width});
+      const bool cold_dyt = k == share.columns.begin && cold(a.w.columns, pitch);
+      product<false>(a.w.data + k * a.w.pitch, a.w.pitch, a.dyt + r, pitch, a.w.columns, cold_dyt,
+                     nullptr, block, kWidth, {0, height}, {0, width});
       // Rows of w beyond the last are the padding of dx: 0.
       for (int64_t i = height * kWidth; i < kHeight * kWidth; ++i) block[i] = 0.0f;
       for (int64_t c = 0; c < kHeight; c += kVectorFloats) {
@@ -91,8 +92,8 @@ static void dense_dw(const DenseBackward& a, int64_t rows, const Team& team) {
     down = {0, a.dw.rows};
     across = {c.begin * kPitchFloats, c.end * kPitchFloats};
   }
-  product<true>(a.x.data, a.x.pitch, a.dy.data, a.dy.pitch, rows, nullptr, a.dw.data, a.dw.pitch,
-                down, across);
+  product<true>(a.x.data, a.x.pitch, a.dy.data, a.dy.pitch, rows, cold(rows, a.dy.pitch), nullptr,
+                a.dw.data, a.dw.pitch, down, across);
 }
 
 // dw with a folded normalization, a few rows at a time so that G is still in cache when it is
@@ -104,8 +105,8 @@ static void folded_dw(const DenseBackward& a, int64_t rows, const Team& team) {
   constexpr int64_t kRows = 4 * kTileRows;
   for (int64_t begin = mine.begin; begin < mine.end; begin += kRows) {
     const int64_t end = begin + kRows < mine.end ? begin + kRows : mine.end;
-    product<true>(f.xhat.data, f.xhat.pitch, a.dy.data, a.dy.pitch, rows, nullptr, a.dw.data,
-                  a.dw.pitch, {begin, end}, {0, width});
+    product<true>(f.xhat.data, f.xhat.pitch, a.dy.data, a.dy.pitch, rows, false, nullptr,
+                  a.dw.data, a.dw.pitch, {begin, end}, {0, width});
     for (int64_t k = begin; k < end; ++k) {
       float* dw = a.dw.data + k * a.dw.pitch;
       const float* w = a.w.data + k * a.w.pitch;
