@@ -26,14 +26,11 @@ void skip(benchmark::State& state, const std::string& why) {
 
 void report(benchmark::State& state, const Work& work, const char* isa, int threads,
             double seconds) {
-  auto& counters = state.counters;
-  if (work.operations > 0.0) {
-    counters["GFLOP/s"] = work.operations / seconds * 1e-9;
-    counters["of_peak"] = work.operations / seconds / peak(isa, threads);
-  } else {
-    counters["GB/s"] = work.bytes / seconds * 1e-9;
-    counters["of_copy"] = work.bytes / seconds / copy_bandwidth(threads, work.footprint);
-  }
+  const bool products = work.operations > 0.0;
+  const double rate = (products ? work.operations : work.bytes) / seconds;
+  state.counters[products ? "GFLOP/s" : "GB/s"] = rate * 1e-9;
+  state.counters[products ? "of_peak" : "of_copy"] =
+      rate / (products ? peak(isa, threads, rate) : copy_bandwidth(threads, work.footprint, rate));
 }
 
 void run(benchmark::State& state, const Kernels& k, const Make& make, int threads) {

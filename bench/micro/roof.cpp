@@ -36,12 +36,11 @@ const std::map<std::string, MultiplyAdd> kMultiplyAdds = {
 };
 
 constexpr int64_t kRounds = 100'000;  // a few tenths of a millisecond
-constexpr int kRegions = 40;
 
 double measure_peak(MultiplyAdd multiply_add, int threads) {
   volatile float factor = 0.75f;  // not known when compiling
   double operations = 0.0;
-  const double seconds = best_time(threads, kRegions, 1, [&](const Team& team) {
+  const double seconds = best_time(threads, 1, [&](const Team& team) {
     float result;
     const double mine = multiply_add(kRounds, factor, &result);
     volatile float keep = result;
@@ -58,7 +57,7 @@ double measure_copy(int threads, int64_t floats) {
   const auto page = [](const float* p) { return reinterpret_cast<uintptr_t>(p) % 4096; };
   float* start = to.data() + (page(from.data()) + 2048 + 4096 - page(to.data())) % 4096 / 4;
   const int64_t calls = std::max<int64_t>(1, 2'000'000 / floats);
-  const double seconds = best_time(threads, floats < 1'000'000 ? 20 : 5, calls, [&](const Team& t) {
+  const double seconds = best_time(threads, calls, [&](const Team& t) {
     const Range lines = part(floats / kPitchFloats, t);
     std::memcpy(start + lines.begin * kPitchFloats, from.data() + lines.begin * kPitchFloats,
                 static_cast<std::size_t>((lines.end - lines.begin) * kPitchFloats) * sizeof(float));
@@ -66,21 +65,25 @@ double measure_copy(int threads, int64_t floats) {
   return 2.0 * sizeof(float) * static_cast<double>(floats) / seconds;
 }
 
-}  // namespace
-
-double peak(const std::string& isa, int threads) {
-  static std::map<std::pair<std::string, int>, double> known;
-  double& value = known[{isa, threads}];
-  if (value == 0.0) value = measure_peak(kMultiplyAdds.at(isa), threads);
+template <class Key, class Measure>
+double highest(std::map<Key, double>& known, const Key& key, double reached, Measure measure) {
+  double& value = known[key];
+  if (value == 0.0 || value < reached) value = std::max(value, measure());
   return value;
 }
 
-double copy_bandwidth(int threads, double bytes) {
+}  // namespace
+
+double peak(const std::string& isa, int threads, double reached) {
+  static std::map<std::pair<std::string, int>, double> known;
+  return highest(known, {isa, threads}, reached,
+                 [&] { return measure_peak(kMultiplyAdds.at(isa), threads); });
+}
+
+double copy_bandwidth(int threads, double bytes, double reached) {
   static std::map<std::pair<int, int64_t>, double> known;
   const auto floats = static_cast<int64_t>(bytes) / 8 / kPitchFloats * kPitchFloats + kPitchFloats;
-  double& value = known[{threads, floats}];
-  if (value == 0.0) value = measure_copy(threads, floats);
-  return value;
+  return highest(known, {threads, floats}, reached, [&] { return measure_copy(threads, floats); });
 }
 
 }  // namespace bench

@@ -37,9 +37,12 @@ double time_calls(int threads, int64_t calls, const Body& body) {
   return region.seconds / static_cast<double>(calls);
 }
 
-double best_time(int threads, int regions, int64_t calls, const Body& body) {
+double best_time(int threads, int64_t calls, const Body& body) {
+  const Clock::time_point end = Clock::now() + std::chrono::milliseconds(50);
   double best = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < regions; ++i) best = std::min(best, time_calls(threads, calls, body));
+  do {
+    best = std::min(best, time_calls(threads, calls, body));
+  } while (Clock::now() < end);
   return best;
 }
 

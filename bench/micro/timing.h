@@ -12,7 +12,8 @@ using Body = std::function<void(const Team& team)>;
 // if there were fewer threads to be had.
 double time_calls(int threads, int64_t calls, const Body& body);
 
-// The least of so many regions: what the machine can do when nobody else wants it.
-double best_time(int threads, int regions, int64_t calls, const Body& body);
+// The least of all regions within a twentieth of a second, some slices of a scheduler: what the
+// machine can do when nobody else wants it.
+double best_time(int threads, int64_t calls, const Body& body);
 
 }  // namespace evengrad::bench
