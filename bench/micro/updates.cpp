@@ -18,10 +18,11 @@ struct Variables {
   Variables(int64_t count, Arrays& arrays) : gradient(arrays.random({1, count})) {
     chunk_count = (count + kChunkFloats - 1) / kChunkFloats;
     chunks = arrays.of<Chunk>(chunk_count);
+    starts = arrays.of<int64_t>(kVariables + 1);
+    for (int64_t v = 0; v <= kVariables; ++v) starts[v] = v * chunk_count / kVariables;
     for (int64_t i = 0; i < chunk_count; ++i) {
       chunks[i].gradient = gradient.data + i * kChunkFloats;
       chunks[i].length = std::min(kChunkFloats, count - i * kChunkFloats);
-      chunks[i].variable = static_cast<int32_t>(i * kVariables / chunk_count);
     }
   }
   void attach(float* Chunk::* member, const Array& array) const {
@@ -30,27 +31,31 @@ struct Variables {
   void attach_slot(int slot, const Array& array) const {
     for (int64_t i = 0; i < chunk_count; ++i) chunks[i].slot[slot] = array.data + i * kChunkFloats;
   }
+  ChunkedVariables variables() const { return {chunks, starts, kVariables}; }
   Update update(Clip clip, double a, double b) const {
-    return {chunks, chunk_count, kVariables, nullptr, clip, a, b, 1e-7, false};
+    return {variables(), nullptr, clip, a, b, 1e-7, false};
   }
 
   Array gradient;
   Chunk* chunks;
+  int64_t* starts;
   int64_t chunk_count;
 };
 
 Work gradient_norms(int64_t count, const Kernels& k, Arrays& arrays) {
   const Variables v(count, arrays);
   auto *partial = arrays.of<double>(v.chunk_count), *norms = arrays.of<double>(kVariables);
-  Work work(k.gradient_norms, GradientNorms{v.chunks, v.chunk_count, kVariables, partial, norms},
-            1);
+  Work work(k.gradient_norms, GradientNorms{v.variables(), partial, norms}, 1);
   work.step.clip = 1.0;
   work.traffic({v.gradient}, {});
   work.wrong = [=] {
     double wanted[kVariables] = {};
-    for (int64_t i = 0; i < count; ++i) {
-      const double g = v.gradient.at(0, i);
-      wanted[v.chunks[i / kChunkFloats].variable] += g * g;
+    for (int64_t variable = 0; variable < kVariables; ++variable) {
+      const int64_t end = std::min(v.starts[variable + 1] * kChunkFloats, count);
+      for (int64_t i = v.starts[variable] * kChunkFloats; i < end; ++i) {
+        const double g = v.gradient.at(0, i);
+        wanted[variable] += g * g;
+      }
     }
     return compare(
         "norms", {1, kVariables}, [=](int64_t, int64_t i) { return norms[i]; },
