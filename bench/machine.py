@@ -86,7 +86,7 @@ def _calibrate(threads: int) -> float:
             np.matmul(a[0], a[1], out=a[2])
 
     cpus = pick_cpus(threads)
-    team = [threading.Thread(target=multiply, args=pair) for pair in zip(work, cpus)]
+    team = [threading.Thread(target=multiply, args=pair) for pair in zip(work, cpus, strict=True)]
     for thread in team:
         thread.start()
     gate.wait()

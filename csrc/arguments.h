@@ -167,20 +167,21 @@ struct MetricArgs {
 struct Chunk {
   float *value, *gradient, *slot[3];
   int64_t length;
-  int32_t variable;
+};
+// Variable v has the chunks starts[v] to starts[v + 1].
+struct ChunkedVariables {
+  const Chunk* chunks;
+  const int64_t* starts;
+  int64_t count;  // of variables
 };
 enum class Clip : int32_t { kNone, kValue, kNorm, kGlobalNorm };
 struct GradientNorms {
-  const Chunk* chunks;
-  int64_t count;
-  int64_t variables;
-  double* partial;  // workspace [count]
-  double* norms;    // [variables]: sum of squares
+  ChunkedVariables variables;
+  double* partial;  // workspace, one a chunk
+  double* norms;    // one a variable: sum of squares
 };
 struct Update {
-  const Chunk* chunks;
-  int64_t count;
-  int64_t variables;
+  ChunkedVariables variables;
   const double* norms;  // from GradientNorms; null when nothing clips by norm
   Clip clip;
   double a, b, epsilon;  // sgd: momentum; adam: beta_1, beta_2; rmsprop: rho, momentum

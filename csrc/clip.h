@@ -5,6 +5,15 @@
 
 namespace evengrad::EVENGRAD_TARGET {
 
+// The chunks of variable v that one thread takes: those whose gradient it computed, as dense_dw
+// shares the rows, so that they are still in its cache.
+static inline Range part_of_variable(const ChunkedVariables& variables, int64_t v,
+                                     const Team& team) {
+  const int64_t begin = variables.starts[v];
+  const Range mine = part(variables.starts[v + 1] - begin, team);
+  return {begin + mine.begin, begin + mine.end};
+}
+
 static inline double square_sum(const float* g, int64_t length) {
   double sum = 0.0;
 #pragma omp simd reduction(+ : sum)
@@ -21,15 +30,20 @@ constexpr double kLargestMove = 1e37;
 // norms[variable] = sum of squares of its gradient, which cannot overflow for finite ones. The
 // first variable with a NaN, an infinity or a move out of float32's range fails the step.
 static void gradient_norms(const GradientNorms& a, const Step& step, const Team& team) {
-  const Range mine = part(a.count, team);
-  for (int64_t i = mine.begin; i < mine.end; ++i) {
-    a.partial[i] = square_sum(a.chunks[i].gradient, a.chunks[i].length);
+  const ChunkedVariables& variables = a.variables;
+  for (int64_t v = 0; v < variables.count; ++v) {
+    const Range mine = part_of_variable(variables, v, team);
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
+      a.partial[i] = square_sum(variables.chunks[i].gradient, variables.chunks[i].length);
+    }
   }
   team.wait();
   if (team.rank != 0) return;
-  for (int64_t v = 0; v < a.variables; ++v) a.norms[v] = 0.0;
-  for (int64_t i = 0; i < a.count; ++i) a.norms[a.chunks[i].variable] += a.partial[i];
-  for (int64_t v = 0; v < a.variables; ++v) {
+  for (int64_t v = 0; v < variables.count; ++v) {
+    a.norms[v] = 0.0;
+    for (int64_t i = variables.starts[v]; i < variables.starts[v + 1]; ++i) {
+      a.norms[v] += a.partial[i];
+    }
     const double norm = __builtin_sqrt(a.norms[v]);  // at least the largest element
     const double move = step.learning_rate * (norm > step.clip ? step.clip : norm);
     const bool finite = __builtin_isfinite(norm) && move < kLargestMove;
@@ -48,14 +62,14 @@ static inline float clipped(float g, const Clipping& c) {
   return g < -c.limit ? -c.limit : g;
 }
 
-static inline double squares_for(const Update& a, int32_t variable) {
+static inline double squares_for(const Update& a, int64_t variable) {
   if (a.clip == Clip::kNorm) return a.norms[variable];
   double total = 0.0;
-  for (int64_t v = 0; v < a.variables; ++v) total += a.norms[v];
+  for (int64_t v = 0; v < a.variables.count; ++v) total += a.norms[v];
   return total;
 }
 
-static inline Clipping clipping_for(const Update& a, const Step& step, int32_t variable) {
+static inline Clipping clipping_for(const Update& a, const Step& step, int64_t variable) {
   const float infinity = __builtin_inff();
   if (a.clip == Clip::kNone) return {1.0f, 1.0f, infinity};
   if (a.clip == Clip::kValue) return {1.0f, 1.0f, static_cast<float>(step.clip)};
@@ -68,15 +82,11 @@ static inline Clipping clipping_for(const Update& a, const Step& step, int32_t v
 // body(chunk, its clipping) for the caller's chunks.
 template <class Body>
 static inline void for_clipped(const Update& a, const Step& step, const Team& team, Body body) {
-  const Range mine = part(a.count, team);
-  Clipping clipping{};
-  int32_t variable = -1;
-  for (int64_t i = mine.begin; i < mine.end; ++i) {
-    if (a.chunks[i].variable != variable) {
-      variable = a.chunks[i].variable;
-      clipping = clipping_for(a, step, variable);
-    }
-    body(a.chunks[i], clipping);
+  for (int64_t v = 0; v < a.variables.count; ++v) {
+    const Range mine = part_of_variable(a.variables, v, team);
+    if (mine.begin == mine.end) continue;
+    const Clipping clipping = clipping_for(a, step, v);
+    for (int64_t i = mine.begin; i < mine.end; ++i) body(a.variables.chunks[i], clipping);
   }
 }
 

@@ -7,24 +7,27 @@ namespace evengrad::EVENGRAD_TARGET {
 
 static void dense_forward(const DenseForward& a, const Step& step, const Team& team) {
   const Share share = share_of(a.y, step, team);
-  product<false>(a.x.data, a.x.pitch, a.w.data, a.w.pitch, a.w.rows, a.bias, a.y.data, a.y.pitch,
-                 share.rows, share.columns);
+  product<false>(a.x.data, a.x.pitch, a.w.data, a.w.pitch, a.w.rows, cold(a.w.rows, a.w.pitch),
+                 a.bias, a.y.data, a.y.pitch, share.rows, share.columns);
 }
 
 // dx = dy w' as rows of w times columns of dy': blocks of 16 rows of w by 48 of the batch, turned
 // back into rows of dx, a cache line of each at a time. The columns of dy' stay in cache.
-static void dense_dx(const DenseBackward& a, int64_t rows, const Team& team) {
+static void dense_dx(const DenseBackward& a, int64_t rows, const Share& share) {
   constexpr int64_t kHeight = kPitchFloats, kWidth = 48;
   const int64_t pitch = padded(rows);
-  const Range mine = part(padded(a.w.rows) / kHeight, team);
   alignas(kAlignment) float block[kHeight * kWidth];
-  for (int64_t r = 0; r < rows; r += kWidth) {
-    const int64_t width = pitch - r < kWidth ? pitch - r : kWidth;
-    const int64_t count = rows - r < kWidth ? rows - r : kWidth;
-    for (int64_t k = mine.begin * kHeight; k < mine.end * kHeight; k += kHeight) {
+  const Blocks down((share.rows.end - share.rows.begin + kPitchFloats - 1) / kPitchFloats,
+                    kWidth / kPitchFloats);
+  for (int64_t b = 0; b < down.count; ++b) {
+    const int64_t r = share.rows.begin + down.begin(b) * kPitchFloats;
+    const int64_t width = down.size(b) * kPitchFloats;
+    const int64_t count = share.rows.end - r < width ? share.rows.end - r : width;
+    for (int64_t k = share.columns.begin; k < share.columns.end; k += kHeight) {
       const int64_t height = a.w.rows - k < kHeight ? a.w.rows - k : kHeight;
-      product<false>(a.w.data + k * a.w.pitch, a.w.pitch, a.dyt + r, pitch, a.w.columns, nullptr,
-                     block, kWidth, {0, height}, {0, width});
+      const bool cold_dyt = k == share.columns.begin && cold(a.w.columns, pitch);
+      product<false>(a.w.data + k * a.w.pitch, a.w.pitch, a.dyt + r, pitch, a.w.columns, cold_dyt,
+                     nullptr, block, kWidth, {0, height}, {0, width});
       // Rows of w beyond the last are the padding of dx: 0.
       for (int64_t i = height * kWidth; i < kHeight * kWidth; ++i) block[i] = 0.0f;
       for (int64_t c = 0; c < kHeight; c += kVectorFloats) {
@@ -54,12 +57,11 @@ static void dense_dx_of_few(const DenseBackward& a, int64_t rows, const Team& te
   }
 }
 
-// dy' with its rows padded to whole vectors; each thread some rows of dy'.
-static void transpose_dy(const DenseBackward& a, int64_t rows, const Team& team) {
-  const Range lines = part(padded(a.dy.columns) / kPitchFloats, team);
-  const int64_t begin = lines.begin * kPitchFloats, pitch = padded(rows);
-  transpose_into(a.dy.data + begin, a.dy.pitch, rows, a.dyt + begin * pitch, pitch,
-                 lines.end * kPitchFloats - begin);
+// The caller's share of dy', whose rows are padded to whole vectors.
+static void transpose_dy(const DenseBackward& a, int64_t rows, const Share& share) {
+  const int64_t begin = share.columns.begin, first = share.rows.begin, pitch = padded(rows);
+  transpose_into(a.dy.data + first * a.dy.pitch + begin, a.dy.pitch, share.rows.end - first,
+                 a.dyt + begin * pitch + first, pitch, share.columns.end - begin);
 }
 
 static void column_sums(const Tensor& dy, int64_t rows, float* sums, Range columns) {
@@ -90,8 +92,8 @@ static void dense_dw(const DenseBackward& a, int64_t rows, const Team& team) {
     down = {0, a.dw.rows};
     across = {c.begin * kPitchFloats, c.end * kPitchFloats};
   }
-  product<true>(a.x.data, a.x.pitch, a.dy.data, a.dy.pitch, rows, nullptr, a.dw.data, a.dw.pitch,
-                down, across);
+  product<true>(a.x.data, a.x.pitch, a.dy.data, a.dy.pitch, rows, cold(rows, a.dy.pitch), nullptr,
+                a.dw.data, a.dw.pitch, down, across);
 }
 
 // dw with a folded normalization, a few rows at a time so that G is still in cache when it is
@@ -103,8 +105,8 @@ static void folded_dw(const DenseBackward& a, int64_t rows, const Team& team) {
   constexpr int64_t kRows = 4 * kTileRows;
   for (int64_t begin = mine.begin; begin < mine.end; begin += kRows) {
     const int64_t end = begin + kRows < mine.end ? begin + kRows : mine.end;
-    product<true>(f.xhat.data, f.xhat.pitch, a.dy.data, a.dy.pitch, rows, nullptr, a.dw.data,
-                  a.dw.pitch, {begin, end}, {0, width});
+    product<true>(f.xhat.data, f.xhat.pitch, a.dy.data, a.dy.pitch, rows, false, nullptr,
+                  a.dw.data, a.dw.pitch, {begin, end}, {0, width});
     for (int64_t k = begin; k < end; ++k) {
       float* dw = a.dw.data + k * a.dw.pitch;
       const float* w = a.w.data + k * a.w.pitch;
@@ -136,12 +138,13 @@ static void dense_backward(const DenseBackward& a, const Step& step, const Team&
     return folded_dw(a, rows, team);
   }
   const bool few = rows <= kFewRows;
-  if (a.dx.data && !few) transpose_dy(a, rows, team);
+  const Share from = share_of(rows, a.dy.columns, team);
+  if (a.dx.data && !few) transpose_dy(a, rows, from);
   if (a.dw.data) dense_dw(a, rows, team);
   if (!a.dx.data) return;
   if (few) return dense_dx_of_few(a, rows, team);
-  team.wait();
-  dense_dx(a, rows, team);
+  if (!from.by_rows) team.wait();  // shares of columns need all of dy'
+  dense_dx(a, rows, share_of(rows, a.w.rows, team));
 }
 
 }  // namespace evengrad::EVENGRAD_TARGET

@@ -72,4 +72,11 @@ const char* kernels_error() {
   return error;
 }
 
+const Kernels* runnable_kernels(int i) {
+  for (const Candidate& candidate : kCandidates) {
+    if (candidate.runs_here() && i-- == 0) return &candidate.table();
+  }
+  return nullptr;
+}
+
 }  // namespace evengrad

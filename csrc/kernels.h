@@ -51,5 +51,7 @@ struct Kernels {
 const Kernels& kernels();
 // Its name, or a message in `error` when EVENGRAD_ISA names none that can run here.
 const char* kernels_error();
+// The i-th of the tables that this processor can run, from the best to the baseline's; then null.
+const Kernels* runnable_kernels(int i);
 
 }  // namespace evengrad

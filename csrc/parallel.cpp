@@ -120,7 +120,8 @@ bool team_stalls(const Team& team) {
   const int64_t elapsed = duration_cast<nanoseconds>(Clock::now() - team.barrier->begin).count();
   const int64_t stalled = team.barrier->stalled.load(std::memory_order_relaxed);
   // One descheduling is a few ms; a third of the time of all but one is what a team cannot win.
-  return elapsed > 2'000'000 && 3 * stalled > elapsed * (team.size - 1);
+  const int64_t others = team.size - 1;
+  return stalled > 6'000'000 * others && 3 * stalled > elapsed * others;
 }
 
 namespace {
@@ -215,33 +216,21 @@ Pool& pool() {
 }
 #endif
 
-// When teams are worth a try again, and for how long they are avoided the next time.
-constexpr int64_t kFirstPause = 20'000'000, kLongestPause = 1'000'000'000;
-std::atomic<int64_t> alone_until{0}, pause{kFirstPause};
-
-int64_t now() { return Clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
-
 void run_alone(const Job& job) { job.body(job.context, Team{0, 1, nullptr}); }
 
 void run_together(const Job& job) {
   Barrier barrier;
-  const int64_t begin = now();
-  const auto calm = [&] {
-    const bool long_enough = now() - begin > kFirstPause / 4;
-    if (long_enough && !team_stalls({0, job.size, &barrier})) pause.store(kFirstPause);
-  };
 #ifdef _OPENMP
   if (!pool_wanted.load()) {
 #pragma omp parallel num_threads(job.size)
     job.body(job.context, Team{omp_get_thread_num(), omp_get_num_threads(), &barrier});
-    return calm();
+    return;
   }
 #endif
 #ifdef EVENGRAD_SERIAL
   run_alone(job);
 #else
   pool().run(job, &barrier);
-  calm();
 #endif
 }
 
@@ -249,15 +238,9 @@ void run_together(const Job& job) {
 
 void run_team(int threads, void (*body)(void*, const Team&), void* context) {
   const Job job{body, context, std::min(threads, get_num_threads())};
-  if (job.size <= 1 || now() < alone_until.load() || !team_busy.try_lock()) return run_alone(job);
+  if (job.size <= 1 || !team_busy.try_lock()) return run_alone(job);
   std::lock_guard<std::mutex> lock(team_busy, std::adopt_lock);
   run_together(job);
-}
-
-void avoid_teams() {
-  const int64_t length = pause.load();
-  alone_until.store(now() + length);
-  pause.store(std::min(2 * length, kLongestPause));
 }
 
 int get_num_threads() {

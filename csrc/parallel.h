@@ -16,7 +16,7 @@ static inline Chunks chunks_of(int64_t rows) {
   int64_t count = (rows + kChunkRows - 1) / kChunkRows;
   if (count == 0) return {0, 1};
   int64_t size = (rows + count - 1) / count;
-  size = (size + 7) / 8 * 8;  // whole register tiles
+  size = (size + 15) / 16 * 16;  // whole register tiles, and vectors when transposed
   return {(rows + size - 1) / size, size};
 }
 
@@ -64,10 +64,8 @@ static inline void fail(Control* control, Failure failure, int64_t where) {
 void run_team(int threads, void (*body)(void* context, const Team& team), void* context);
 
 // Whether the team has lost much of its time at barriers, as it does when other processes want the
-// cores. The first thread asks between steps; after avoid_teams() the next ones run alone for a
-// while, longer each time that it happens again. Results do not depend on it.
+// cores. The first thread asks between steps.
 bool team_stalls(const Team& team);
-void avoid_teams();
 
 int get_num_threads();
 void set_num_threads(int threads);  // at least 1

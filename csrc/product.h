@@ -19,7 +19,10 @@ typedef float Vector __attribute__((vector_size(kVectorFloats * sizeof(float)), 
 
 // c[i][v] = init[v] + sum over depth of a(i, p) b[p][v], for M rows and V vectors, in registers.
 // a(i, p) is a[i * lda + p], or a[p * lda + i] with kColumns. init may be null: zeros.
-template <bool kColumns, int M, int V>
+// With kFetch rows of b are asked for ahead of time: they lie too far apart for the hardware to see
+// them coming, but where they are in cache already the loads only cost.
+constexpr int64_t kFetchRows = 32;
+template <bool kColumns, bool kFetch, int M, int V>
 static void tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth,
                  const float* init, float* c, int64_t ldc) {
   Vector sum[M][V];
@@ -32,7 +35,10 @@ static void tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64
   for (int64_t p = 0; p < depth; ++p) {
     Vector row[V];
 #pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) row[v] = *reinterpret_cast<const Vector*>(b + v * kVectorFloats);
+    for (int v = 0; v < V; ++v) {
+      row[v] = *reinterpret_cast<const Vector*>(b + v * kVectorFloats);
+      if (kFetch) __builtin_prefetch(b + kFetchRows * ldb + v * kVectorFloats);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i) {
       const float factor = kColumns ? a[i] : a[i * lda];
@@ -57,19 +63,22 @@ using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, con
 // Rows beyond kTileRows never come: one row stands in their place.
 constexpr int held(int rows) { return rows <= kTileRows ? rows : 1; }
 
-template <bool kColumns>
+template <bool kColumns, bool kFetch, int M>
+constexpr Tile tile_of_width(int64_t vectors) {
+  constexpr Tile kTiles[kTileVectors] = {tile<kColumns, kFetch, held(M), 1>,
+                                         tile<kColumns, kFetch, held(M), 2>,
+                                         tile<kColumns, kFetch, held(M), 3>};
+  return kTiles[vectors - 1];
+}
+
+template <bool kColumns, bool kFetch>
 static inline Tile tile_of(int64_t rows, int64_t vectors) {
-  static constexpr Tile kTiles[][kTileVectors] = {
-      {tile<kColumns, 1, 1>, tile<kColumns, 1, 2>, tile<kColumns, 1, 3>},
-      {tile<kColumns, 2, 1>, tile<kColumns, 2, 2>, tile<kColumns, 2, 3>},
-      {tile<kColumns, 3, 1>, tile<kColumns, 3, 2>, tile<kColumns, 3, 3>},
-      {tile<kColumns, 4, 1>, tile<kColumns, 4, 2>, tile<kColumns, 4, 3>},
-      {tile<kColumns, held(5), 1>, tile<kColumns, held(5), 2>, tile<kColumns, held(5), 3>},
-      {tile<kColumns, held(6), 1>, tile<kColumns, held(6), 2>, tile<kColumns, held(6), 3>},
-      {tile<kColumns, held(7), 1>, tile<kColumns, held(7), 2>, tile<kColumns, held(7), 3>},
-      {tile<kColumns, held(8), 1>, tile<kColumns, held(8), 2>, tile<kColumns, held(8), 3>},
-  };
-  return kTiles[rows - 1][vectors - 1];
+  static constexpr Tile (*kTiles[])(int64_t) = {
+      tile_of_width<kColumns, kFetch, 1>, tile_of_width<kColumns, kFetch, 2>,
+      tile_of_width<kColumns, kFetch, 3>, tile_of_width<kColumns, kFetch, 4>,
+      tile_of_width<kColumns, kFetch, 5>, tile_of_width<kColumns, kFetch, 6>,
+      tile_of_width<kColumns, kFetch, 7>, tile_of_width<kColumns, kFetch, 8>};
+  return kTiles[rows - 1](vectors);
 }
 
 // Splits n into equal blocks of at most `most`: 32 rows as 4 x 8, 19 vectors as 5 x 3 + 2 x 2.
@@ -80,17 +89,23 @@ struct Blocks {
   int64_t size(int64_t i) const { return begin(i + 1) - begin(i); }
 };
 
-// C[rows][columns] = init + A B; columns in floats, whole vectors.
+// Whether a matrix is too large to be found in cache, half of a usual second-level one.
+static inline bool cold(int64_t rows, int64_t pitch) { return rows * pitch > 128 * 1024; }
+
+// C[rows][columns] = init + A B; columns in floats, whole vectors. A cold B is fetched ahead.
 template <bool kColumns>
 static void product(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t depth,
-                    const float* init, float* c, int64_t ldc, Range rows, Range columns) {
+                    bool cold_b, const float* init, float* c, int64_t ldc, Range rows,
+                    Range columns) {
   const Blocks across((columns.end - columns.begin) / kVectorFloats, kTileVectors);
   const Blocks down(rows.end - rows.begin, kTileRows);
   for (int64_t j = 0; j < across.count; ++j) {
     const int64_t n = columns.begin + across.begin(j) * kVectorFloats;
     for (int64_t i = 0; i < down.count; ++i) {
       const int64_t m = rows.begin + down.begin(i);
-      const Tile run = tile_of<kColumns>(down.size(i), across.size(j));
+      const Tile run = cold_b && i == 0
+                           ? tile_of<kColumns, true>(down.size(i), across.size(j))
+                           : tile_of<kColumns, false>(down.size(i), across.size(j));
       run(a + (kColumns ? m : m * lda), lda, b + n, ldb, depth, init ? init + n : nullptr,
           c + m * ldc + n, ldc);
     }

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "parallel.h"
+#include "pace.h"
 
 namespace evengrad {
 
@@ -62,9 +62,9 @@ class Program {
     control_ = {Failure::kNone, 0};
     Step begin = first;
     begin.control = &control_;
-    if (segments_.size() == 1) return run_region({&segments_[0], begin, batches, 0, batches.steps});
+    if (segments_.size() == 1) return run_segment(segments_[0], begin, batches, 0, batches.steps);
     for (int64_t s = 0; s < batches.steps; ++s) {
-      if (!run_segments(begin, batches, s)) return s;
+      if (!run_step(begin, batches, s)) return s;
     }
     return batches.steps;
   }
@@ -79,8 +79,6 @@ class Program {
   const Control& control() const { return control_; }
 
  private:
-  static constexpr double kLeastWork = 1.5e6;  // less is done before a second thread has begun
-
   struct Call {
     Kernel kernel;
     std::shared_ptr<const void> args;
@@ -91,14 +89,15 @@ class Program {
     std::vector<Call> calls = {};
     double work = 0.0;
     HostCall then = {};  // none after the last
+    Pace pace = {};
   };
-  // One region of threads: steps [start, stop) of a segment.
+  // One region of threads: steps [start, stop) of a segment, as many as were completed.
   struct Region {
     const Segment* segment;
     Step first;
     Batches batches;
-    int64_t start, stop, completed = start;
-    bool stalled = false;  // the team gave up between two steps: one thread does the rest
+    int64_t start, stop, completed;  // steps
+    bool stalled;                    // the team gave up between two of them
   };
 
   static Step step_of(const Step& first, const Batches& batches, int64_t s) {
@@ -111,21 +110,28 @@ class Program {
     return step;
   }
 
-  // Returns the step that it ended before: fewer than `stop` where a kernel failed.
-  static int64_t run_region(Region region) {
-    const double work = region.segment->work * static_cast<double>(region.batches.batch);
-    run_team(work < kLeastWork ? 1 : get_num_threads(), region_member, &region);
-    if (region.stalled) {
-      avoid_teams();
+  // Steps [start, stop) of a segment, in turns of one region each. Returns the step that it ended
+  // before: fewer than `stop` where a kernel failed.
+  int64_t run_segment(Segment& segment, const Step& first, const Batches& batches, int64_t start,
+                      int64_t stop) {
+    const double work = segment.work * static_cast<double>(batches.batch);
+    Region region{&segment, first, batches, start, start, start, false};
+    while (region.completed < stop && control_.failure == Failure::kNone) {
+      const Pace::Turn turn = segment.pace.next(work);
       region.start = region.completed;
-      run_team(1, region_member, &region);
+      region.stop = region.start + std::min(turn.steps, stop - region.start);
+      region.stalled = false;
+      const int64_t begin = Pace::now();
+      run_team(turn.threads, region_member, &region);
+      segment.pace.record(region.completed - region.start, Pace::now() - begin);
+      if (region.stalled) segment.pace.stalled();
     }
     return region.completed;
   }
 
-  bool run_segments(const Step& first, const Batches& batches, int64_t s) {
-    for (const Segment& segment : segments_) {
-      if (run_region({&segment, first, batches, s, s + 1}) == s) return false;
+  bool run_step(const Step& first, const Batches& batches, int64_t s) {
+    for (Segment& segment : segments_) {
+      if (run_segment(segment, first, batches, s, s + 1) == s) return false;
       if (!segment.then) continue;
       control_.failure = segment.then(step_of(first, batches, s).rows);
       if (control_.failure != Failure::kNone) return false;

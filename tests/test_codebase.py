@@ -75,6 +75,18 @@ def test_defaults_of_activations_are_the_kernels() -> None:
             assert python == pytest.approx(default, rel=1e-7), f"{name}({parameter})"
 
 
+# Micro-benchmarks
+
+
+def test_every_kernel_has_a_micro_benchmark() -> None:
+    header = (ROOT / "csrc" / "kernels.h").read_text()
+    kernels = re.findall(r"KernelOf<\w+> (\w+);", header)
+    assert {"dense_forward", "adam", "backward"} <= set(kernels)  # of the table, of activations
+    rows = "\n".join(p.read_text() for p in (ROOT / "bench" / "micro").glob("*.cpp"))
+    missing = [name for name in kernels if not re.search(rf"\b[kf]\.{name}\b", rows)]
+    assert missing == [], f"no row in bench/micro for {missing}"
+
+
 # Documentation
 
 
@@ -182,7 +194,9 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 
 def sources() -> list[Path]:
-    found = [*(ROOT / "csrc").rglob("*"), *(ROOT / "python" / "evengrad").rglob("*.py")]
+    folders = (ROOT / "csrc", ROOT / "bench" / "micro")
+    found = [path for folder in folders for path in folder.rglob("*")]
+    found += (ROOT / "python" / "evengrad").rglob("*.py")
     return sorted(path for path in found if path.suffix in LONGEST)
 
 

@@ -32,7 +32,7 @@ void dense_backward(PyProgram& self, py::object x, py::object kernel, py::object
     work += product;
   }
   if (!dx.is_none()) {
-    args.dx = a.batch_like(dx, "dx", Access::kWrite, args.x);
+    args.dx = a.shared_like(dx, "dx", Access::kWrite, args.x);
     const int64_t rows = padded(args.x.per_sample * self.capacity());
     args.dyt = self.workspace<float>(padded(args.w.columns) * rows);
     work += product;

@@ -53,6 +53,14 @@ struct PyProgram {
         "layer, loss or metric cannot use what is computing with it");
   }
 
+  // A copy of a list that lives as long.
+  template <class T>
+  const T* kept(const std::vector<T>& list) {
+    T* memory = workspace<T>(static_cast<int64_t>(list.size()));
+    std::copy(list.begin(), list.end(), memory);
+    return memory;
+  }
+
   Program program;
   std::vector<py::object> arrays;
   std::vector<py::object> calls;  // of Python, in the order of the program

@@ -13,8 +13,16 @@ const Named<Clip> kClips[] = {
     {"global_norm", Clip::kGlobalNorm},
 };
 
-// Pieces small enough for threads to share.
+// Lengths of the pieces of n floats, small enough for threads to share: equal ones, and as many as
+// 2, 4, 8 or a multiple of 16 threads can share evenly.
 constexpr int64_t kChunkFloats = 4096;
+int64_t chunk_length(int64_t n) {
+  const int64_t least = (n + kChunkFloats - 1) / kChunkFloats;
+  int64_t even = 1;
+  while (even < least && even < 16) even *= 2;
+  const int64_t count = (least + even - 1) / even * even;
+  return padded((n + count - 1) / count);
+}
 
 // Variables, or what belongs to them, as matrices; a vector has one row.
 using Matrices = std::vector<Matrix>;
@@ -49,10 +57,10 @@ bool has_gaps(const Matrix& m) { return m.rows > 1 && m.pitch != padded(m.column
 
 // Gradients, values (may be empty) and slots (likewise) in pieces. Rows with their padding; what
 // may lie between them is not touched.
-std::pair<const Chunk*, int64_t> chunks_of_variables(PyProgram& self, const Matrices& gradients,
-                                                     const Matrices& values,
-                                                     const std::vector<Matrices>& slots) {
+ChunkedVariables chunked(PyProgram& self, const Matrices& gradients, const Matrices& values,
+                         const std::vector<Matrices>& slots) {
   std::vector<Chunk> chunks;
+  std::vector<int64_t> starts{0};
   for (std::size_t v = 0; v < gradients.size(); ++v) {
     const Matrix& g = gradients[v];
     bool gaps = has_gaps(g) || (!values.empty() && has_gaps(values[v]));
@@ -62,34 +70,32 @@ std::pair<const Chunk*, int64_t> chunks_of_variables(PyProgram& self, const Matr
     const auto at = [&](const Matrix& m, int64_t row, int64_t column) {
       return m.data + row * m.pitch + column;
     };
+    const int64_t piece = chunk_length(length);
     for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t begin = 0; begin < length; begin += kChunkFloats) {
+      for (int64_t begin = 0; begin < length; begin += piece) {
         Chunk chunk{};
         chunk.gradient = at(g, row, begin);
         if (!values.empty()) chunk.value = at(values[v], row, begin);
         for (std::size_t s = 0; s < slots.size(); ++s) {
           if (!slots[s].empty()) chunk.slot[s] = at(slots[s][v], row, begin);
         }
-        chunk.length = std::min(kChunkFloats, length - begin);
-        chunk.variable = static_cast<int32_t>(v);
+        chunk.length = std::min(piece, length - begin);
         chunks.push_back(chunk);
       }
     }
+    starts.push_back(static_cast<int64_t>(chunks.size()));
   }
-  auto* memory = self.workspace<Chunk>(static_cast<int64_t>(chunks.size()));
-  std::copy(chunks.begin(), chunks.end(), memory);
-  return {memory, static_cast<int64_t>(chunks.size())};
+  return {self.kept(chunks), self.kept(starts), static_cast<int64_t>(gradients.size())};
 }
 
 void gradient_norms(PyProgram& self, py::object gradients, py::object norms) {
   Arguments a(self);
   GradientNorms args{};
   const Matrices g = matrices_of(a, gradients, "gradients", Access::kRead);
-  args.variables = static_cast<int64_t>(g.size());
-  args.norms = a.plain<double>(norms, "norms", Access::kWrite, args.variables);
+  args.norms = a.plain<double>(norms, "norms", Access::kWrite, static_cast<int64_t>(g.size()));
   a.check();
-  std::tie(args.chunks, args.count) = chunks_of_variables(self, g, {}, {});
-  args.partial = self.workspace<double>(args.count);
+  args.variables = chunked(self, g, {}, {});
+  args.partial = self.workspace<double>(args.variables.starts[g.size()]);
   self.program.record(kernels().gradient_norms, args, {a.extents(), true});
 }
 
@@ -113,10 +119,9 @@ Update update_of(PyProgram& self, Arguments& a, const py::object* values,
     s.back() = matrices_of(a, slot, "slots", Access::kWrite);
     check_shapes(g, s.back(), "slots");
   }
-  args.variables = static_cast<int64_t>(g.size());
-  args.norms = a.plain<double>(norms, "norms", Access::kRead, args.variables);
+  args.norms = a.plain<double>(norms, "norms", Access::kRead, static_cast<int64_t>(g.size()));
   a.check();
-  std::tie(args.chunks, args.count) = chunks_of_variables(self, g, w, s);
+  args.variables = chunked(self, g, w, s);
   return args;
 }
 

@@ -27,18 +27,6 @@
 
 namespace evengrad {
 
-namespace baseline {
-const Kernels& table();
-}
-#ifdef EVENGRAD_X86_ISAS
-namespace avx2 {
-const Kernels& table();
-}
-namespace avx512 {
-const Kernels& table();
-}
-#endif
-
 namespace {
 
 using expected::Expected;
@@ -114,16 +102,8 @@ struct Isa {
 };
 
 std::vector<Isa> isas_here() {
-  std::vector<Isa> isas{{&baseline::table(), {}, {}}};
-#ifdef EVENGRAD_X86_ISAS
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    isas.push_back({&avx2::table(), {}, {}});
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-      isas.push_back({&avx512::table(), {}, {}});
-    }
-  }
-#endif
+  std::vector<Isa> isas;
+  for (int i = 0; const Kernels* table = runnable_kernels(i); ++i) isas.push_back({table, {}, {}});
   return isas;
 }
 
@@ -272,7 +252,7 @@ int main(int argc, char** argv) {
   if (every == 0) return 2;
   std::puts("function     ISA      largest error, ULP, at            of the slope            M/s");
   bool good = true;
-  const Kernels& table = baseline::table();
+  const Kernels& table = kernels();
   for (int i = 0; i < table.activation_count; ++i) {
     const char* name = table.activations[i].name;
     if (wanted(name)) good = test_activation(name, i, every) && good;
