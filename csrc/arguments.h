@@ -34,6 +34,7 @@ struct DenseBackward {  // dw = x' dy, db = column sums of dy, dx = dy w'
 // mean = center + offset, where x - center is exact near the mean.
 struct BatchStatistics {
   float *center, *offset, *inverse;  // inverse = 1 / sqrt(variance + epsilon)
+  float *scale, *shift;              // gamma and beta, or 1 and 0
   double *mean, *variance;
   double* partial;  // workspace [2][chunks][pitch]
 };
@@ -51,7 +52,7 @@ struct BatchNormBackward {
   float *dgamma, *dbeta;  // or null
   Tensor dx;              // data null: not wanted; may be dy
   BatchStatistics statistics;
-  float* sums;  // workspace [2][pitch]: means over the batch of dy and dy xhat
+  float* sums;  // workspace [3][pitch]
 };
 struct BatchNormMoving {  // moving += weight * (batch - moving)
   int64_t columns;

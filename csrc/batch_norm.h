@@ -1,98 +1,96 @@
 // Batch normalization over the rows of a batch, column by column: forward and moving statistics,
 // inference, backward.
-// Exact where |mean| >> std: sums are taken around `center`, the float32 nearest to a first mean,
+// Exact where |mean| >> std: deviations are taken from `center`, the float32 nearest to the mean,
 // from which nearby float32 values differ exactly; the mean is center + offset. Sums over rows go
 // through fixed chunks, combined in double in their order.
 #pragma once
+#include "column_sums.h"
 #include "fastmath.h"
-#include "parallel.h"
 
 namespace evengrad::EVENGRAD_TARGET {
 
-// For each chunk of rows of the caller's share, body(partial row, first row, last row).
-template <class Body>
-static inline void for_chunks(int64_t rows, const Share& share, Body body) {
-  const Chunks chunks = chunks_of(rows);
-  for (int64_t i = share.rows.begin / chunks.size; i * chunks.size < share.rows.end; ++i) {
-    const int64_t end = (i + 1) * chunks.size;
-    body(i, i * chunks.size, end < rows ? end : rows);
-  }
-}
-
-// Columns whose totals the caller combines: its own, or a part of all after a barrier.
-static inline Range columns_to_combine(const Share& share, int64_t columns, const Team& team) {
-  if (!share.by_rows) return share.columns;
-  team.wait();
-  const Range c = part(padded(columns) / kPitchFloats, team);
-  return {c.begin * kPitchFloats, c.end * kPitchFloats};
-}
-
-static inline double chunk_total(const double* partial, int64_t chunks, int64_t pitch, int64_t c) {
-  double total = 0.0;
-  for (int64_t i = 0; i < chunks; ++i) total += partial[i * pitch + c];
-  return total;
-}
-
-// Columns go through registers in blocks of this many; a chunk of such a block stays in L1.
-constexpr int64_t kColumnBlock = 64;
-
-// Two sums over a chunk of rows for each column c: term(r, c, s, t) adds to s and t.
-template <class Term>
-static inline void chunk_sums(Range rows, Range columns, double* first, double* second, Term term) {
-  alignas(kAlignment) float s[kColumnBlock], t[kColumnBlock];
-  for (int64_t begin = columns.begin; begin < columns.end; begin += kColumnBlock) {
-    const int64_t width = columns.end - begin < kColumnBlock ? columns.end - begin : kColumnBlock;
-    for (int64_t c = 0; c < width; ++c) s[c] = t[c] = 0.0f;
-    for (int64_t r = rows.begin; r < rows.end; ++r) {
+// Mean and sum of squared deviations of the columns of a chunk, around its own mean, rounded. Its
+// rows are in cache when they are read for the second time.
+static void chunk_moments(const Tensor& x, Range rows, Range columns, double* mean,
+                          double* squares) {
+  const double n = static_cast<double>(rows.end - rows.begin);
+  const float weight = static_cast<float>(1.0 / n);
+  for_vectors(columns, [=](auto sums, int64_t column) {
+    constexpr int V = sizeof(sums.s) / sizeof(Vector);
+    const float* data = x.data + column;
+    const int64_t pitch = x.pitch;
+    sums.over(rows, [=](int64_t r, int v, Vector& s, Vector&) {
+      s += load(data + r * pitch + v * kVectorFloats) * weight;
+    });
+    float center[V * kVectorFloats], first[V * kVectorFloats], second[V * kVectorFloats];
+    __builtin_memcpy(center, sums.s, sizeof center);
+    const auto around = sums;
+    sums.over(rows, [=](int64_t r, int v, Vector& s, Vector& t) {
+      const Vector d = load(data + r * pitch + v * kVectorFloats) - around.s[v];
+      s += d;
+      t += d * d;
+    });
+    __builtin_memcpy(first, sums.s, sizeof first);
+    __builtin_memcpy(second, sums.t, sizeof second);
 #pragma omp simd
-      for (int64_t c = 0; c < width; ++c) term(r, begin + c, s[c], t[c]);
+    for (int i = 0; i < V * kVectorFloats; ++i) {
+      const double offset = first[i] / n;
+      mean[column + i] = center[i] + offset;
+      squares[column + i] = second[i] - n * offset * offset;
     }
-    for (int64_t c = 0; c < width; ++c) first[begin + c] = s[c];
-    if (second) {
-      for (int64_t c = 0; c < width; ++c) second[begin + c] = t[c];
-    }
-  }
+  });
 }
 
-// center, offset, inverse, mean and variance of x's columns; ends with a barrier if by rows.
+// Beyond float32's range a moving variance could not be kept: the step must fail, and not with
+// finite outputs of x times 0.
+constexpr double kLargestVariance = 3e38;
+
+// What the rest of the step wants to know of a column with this mean and variance.
+static inline void keep_statistics(const BatchNormForward& a, int64_t c, double mean,
+                                   double variance) {
+  const BatchStatistics& s = a.statistics;
+  variance = variance < 0.0 ? 0.0 : variance;
+  if (!(variance <= kLargestVariance)) variance = mean = __builtin_nan("");
+  s.center[c] = static_cast<float>(mean);
+  s.offset[c] = static_cast<float>(mean - s.center[c]);
+  s.inverse[c] = static_cast<float>(1.0 / __builtin_sqrt(variance + a.epsilon));
+  s.scale[c] = a.gamma ? a.gamma[c] : 1.0f;
+  s.shift[c] = a.beta ? a.beta[c] : 0.0f;
+  if (c >= a.x.columns) return;
+  s.mean[c] = mean;
+  s.variance[c] = variance;
+}
+
+// The moments of all rows from those of the chunks, as Chan, Golub and LeVeque, 1979, combine
+// them. Ends with a barrier if by rows.
 static void batch_statistics(const BatchNormForward& a, int64_t rows, const Share& share,
                              const Team& team) {
-  const BatchStatistics& s = a.statistics;
-  const int64_t pitch = padded(a.x.columns), chunks = chunks_of(rows).count;
+  const int64_t pitch = padded(a.x.columns);
   const double n = static_cast<double>(rows);
-  double *first = s.partial, *second = s.partial + chunks * pitch;
-  const float* x = a.x.data;
-  const int64_t ldx = a.x.pitch;
+  double* means = a.statistics.partial;
+  double* squares = means + chunks_of(rows).count * pitch;
   for_chunks(rows, share, [&](int64_t i, int64_t begin, int64_t end) {
-    chunk_sums({begin, end}, share.columns, first + i * pitch, nullptr,
-               [=](int64_t r, int64_t c, float& sum, float&) { sum += x[r * ldx + c]; });
+    chunk_moments(a.x, {begin, end}, share.columns, means + i * pitch, squares + i * pitch);
   });
-  Range mine = columns_to_combine(share, a.x.columns, team);
-  for (int64_t c = mine.begin; c < mine.end; ++c) {
-    s.center[c] = static_cast<float>(chunk_total(first, chunks, pitch, c) / n);
-  }
-  if (share.by_rows) team.wait();
-  const float* center = s.center;
-  for_chunks(rows, share, [&](int64_t i, int64_t begin, int64_t end) {
-    chunk_sums({begin, end}, share.columns, first + i * pitch, second + i * pitch,
-               [=](int64_t r, int64_t c, float& sum, float& square) {
-                 const float d = x[r * ldx + c] - center[c];
-                 sum += d;
-                 square += d * d;
-               });
-  });
-  mine = columns_to_combine(share, a.x.columns, team);
-  for (int64_t c = mine.begin; c < mine.end; ++c) {
-    const double offset = chunk_total(first, chunks, pitch, c) / n;
-    double variance = chunk_total(second, chunks, pitch, c) / n - offset * offset;
-    if (variance < 0.0) variance = 0.0;
-    s.offset[c] = static_cast<float>(offset);
-    s.inverse[c] = static_cast<float>(1.0 / __builtin_sqrt(variance + a.epsilon));
-    if (c < a.x.columns) {
-      s.mean[c] = center[c] + offset;
-      s.variance[c] = variance;
+  for_column_blocks(columns_to_combine(share, a.x.columns, team), [&](Range block) {
+    double mean[kColumnBlock] = {}, square[kColumnBlock] = {};
+    for_all_chunks(rows, [&](int64_t i, double size) {
+#pragma omp simd
+      for (int64_t c = block.begin; c < block.end; ++c) {
+        mean[c - block.begin] += size / n * means[i * pitch + c];
+      }
+    });
+    for_all_chunks(rows, [&](int64_t i, double size) {
+#pragma omp simd
+      for (int64_t c = block.begin; c < block.end; ++c) {
+        const double d = means[i * pitch + c] - mean[c - block.begin];
+        square[c - block.begin] += squares[i * pitch + c] + size * d * d;
+      }
+    });
+    for (int64_t c = block.begin; c < block.end; ++c) {
+      keep_statistics(a, c, mean[c - block.begin], square[c - block.begin] / n);
     }
-  }
+  });
   if (share.by_rows) team.wait();
 }
 
@@ -100,8 +98,7 @@ static void batch_norm_forward(const BatchNormForward& a, const Step& step, cons
   const int64_t rows = rows_of(a.x, step);
   const Share share = share_of(rows, a.x.columns, team);
   batch_statistics(a, rows, share, team);
-  const BatchStatistics& s = a.statistics;
-  const float *gamma = a.gamma, *beta = a.beta;
+  const BatchStatistics s = a.statistics;  // a copy: stores to y cannot change it
   for (int64_t r = share.rows.begin; r < share.rows.end; ++r) {
     const float* x = a.x.data + r * a.x.pitch;
     float* y = a.y.data + r * a.y.pitch;
@@ -110,54 +107,60 @@ static void batch_norm_forward(const BatchNormForward& a, const Step& step, cons
     for (int64_t c = share.columns.begin; c < share.columns.end; ++c) {
       const float value = ((x[c] - s.center[c]) - s.offset[c]) * s.inverse[c];
       xhat[c] = value;
-      y[c] = value * (gamma ? gamma[c] : 1.0f) + (beta ? beta[c] : 0.0f);
+      y[c] = value * s.scale[c] + s.shift[c];
     }
   }
 }
 
 // With sums over the batch: dbeta = sum dy, dgamma = sum dy xhat and
-// dx = gamma inverse (dy - dbeta / n - xhat dgamma / n).
+// dx = gamma inverse (dy - dbeta / n - xhat dgamma / n), as (dy - base - (x - center) slope) scale.
+// The padding of dx stays 0: dy and its sums are 0 there.
 static void batch_norm_backward(const BatchNormBackward& a, const Step& step, const Team& team) {
   const int64_t rows = rows_of(a.x, step), pitch = padded(a.x.columns);
-  const int64_t chunks = chunks_of(rows).count;
   const double n = static_cast<double>(rows);
   const Share share = share_of(rows, a.x.columns, team);
-  const float *center = a.statistics.center, *offset = a.statistics.offset;
-  const float *inverse = a.statistics.inverse, *gamma = a.gamma;
-  double *first = a.statistics.partial, *second = first + chunks * pitch;
-  const float *x = a.x.data, *dy = a.dy.data;
-  const int64_t ldx = a.x.pitch, ldy = a.dy.pitch;
+  const BatchStatistics statistics = a.statistics;
+  const Tensor x = a.x, dy = a.dy;
+  double *first = statistics.partial, *second = first + chunks_of(rows).count * pitch;
   for_chunks(rows, share, [&](int64_t i, int64_t begin, int64_t end) {
-    chunk_sums({begin, end}, share.columns, first + i * pitch, second + i * pitch,
-               [=](int64_t r, int64_t c, float& sum, float& product) {
-                 const float xhat = ((x[r * ldx + c] - center[c]) - offset[c]) * inverse[c];
-                 sum += dy[r * ldy + c];
-                 product += dy[r * ldy + c] * xhat;
-               });
+    for_vectors(share.columns, [&](auto sums, int64_t column) {
+      sums.over({begin, end}, [=](int64_t r, int v, Vector& s, Vector& t) {
+        const int64_t c = column + v * kVectorFloats;
+        const Vector d = load(dy.data + r * dy.pitch + c);
+        s += d;
+        t += d * (load(x.data + r * x.pitch + c) - load(statistics.center + c));
+      });
+      to_doubles(sums.s, first + i * pitch + column);
+      to_doubles(sums.t, second + i * pitch + column);
+    });
   });
-  float *mean_dy = a.sums, *mean_product = a.sums + pitch;
-  const Range mine = columns_to_combine(share, a.x.columns, team);
-  for (int64_t c = mine.begin; c < mine.end; ++c) {
-    const double sum = chunk_total(first, chunks, pitch, c);
-    const double product = chunk_total(second, chunks, pitch, c);
-    if (a.dbeta) a.dbeta[c] = static_cast<float>(sum);
-    if (a.dgamma) a.dgamma[c] = static_cast<float>(product);
-    mean_dy[c] = static_cast<float>(sum / n);
-    mean_product[c] = static_cast<float>(product / n);
-  }
+  float *base = a.sums, *slope = base + pitch, *scale = slope + pitch;
+  for_column_blocks(columns_to_combine(share, a.x.columns, team), [&](Range block) {
+    double sum[kColumnBlock], product[kColumnBlock];
+    sum_chunks(first, pitch, rows, block, sum);
+    sum_chunks(second, pitch, rows, block, product);
+    for (int64_t c = block.begin; c < block.end; ++c) {
+      const double dbeta = sum[c - block.begin], inverse = statistics.inverse[c];
+      const double offset = statistics.offset[c];
+      const double dgamma = (product[c - block.begin] - offset * dbeta) * inverse;
+      if (a.dbeta) a.dbeta[c] = static_cast<float>(dbeta);
+      if (a.dgamma) a.dgamma[c] = static_cast<float>(dgamma);
+      slope[c] = static_cast<float>(dgamma * inverse / n);
+      base[c] = static_cast<float>(dbeta / n - offset * inverse * dgamma / n);
+      scale[c] = static_cast<float>(a.gamma ? a.gamma[c] * inverse : inverse);
+    }
+  });
   if (!a.dx.data) return;
   if (share.by_rows) team.wait();
+  const float* center = statistics.center;
   for (int64_t r = share.rows.begin; r < share.rows.end; ++r) {
-    const float *xr = x + r * ldx, *dyr = dy + r * ldy;
+    const float *xr = x.data + r * x.pitch, *dyr = dy.data + r * dy.pitch;
     float* dx = a.dx.data + r * a.dx.pitch;
 #pragma omp simd
     for (int64_t c = share.columns.begin; c < share.columns.end; ++c) {
-      const float xhat = ((xr[c] - center[c]) - offset[c]) * inverse[c];
-      const float scale = gamma ? gamma[c] * inverse[c] : inverse[c];
-      dx[c] = (dyr[c] - mean_dy[c] - xhat * mean_product[c]) * scale;
+      dx[c] = (dyr[c] - base[c] - (xr[c] - center[c]) * slope[c]) * scale[c];
     }
   }
-  // Without gamma the padding's scale is not 0, but dy and its means are: dx stays 0 there.
 }
 
 // The last kernel of a step that passed its finite check; a few hundred numbers, one thread.

@@ -46,14 +46,21 @@ static void copy(const Copy& a, const Step&, const Team& team) {
   for (int64_t i = 0; i < a.count; ++i) a.to[i] = a.from[i];
 }
 
+// Runs of numbers that lie in one row of x and in one row of y.
 static void reshape(const Reshape& a, const Step& step, const Team& team) {
   const Range samples = part(step.rows, team);
   const int64_t width = a.x.per_sample * a.x.columns;
   for (int64_t i = samples.begin; i < samples.end; ++i) {
-    for (int64_t k = 0; k < width; ++k) {
-      const int64_t from = i * a.x.per_sample + k / a.x.columns;
-      const int64_t to = i * a.y.per_sample + k / a.y.columns;
-      a.y.data[to * a.y.pitch + k % a.y.columns] = a.x.data[from * a.x.pitch + k % a.x.columns];
+    const float* from = a.x.data + i * a.x.per_sample * a.x.pitch;
+    float* to = a.y.data + i * a.y.per_sample * a.y.pitch;
+    int64_t c = 0, d = 0;  // where the next number is in its row of x, and of y
+    for (int64_t done = 0; done < width;) {
+      const int64_t left = a.x.columns - c, room = a.y.columns - d;
+      const int64_t run = left < room ? left : room;
+      __builtin_memcpy(to + d, from + c, static_cast<size_t>(run) * sizeof(float));
+      c += run, d += run, done += run;
+      if (c == a.x.columns) from += a.x.pitch, c = 0;
+      if (d == a.y.columns) to += a.y.pitch, d = 0;
     }
   }
 }

@@ -105,8 +105,8 @@ static void folded_dw(const DenseBackward& a, int64_t rows, const Team& team) {
   constexpr int64_t kRows = 4 * kTileRows;
   for (int64_t begin = mine.begin; begin < mine.end; begin += kRows) {
     const int64_t end = begin + kRows < mine.end ? begin + kRows : mine.end;
-    product<true>(f.xhat.data, f.xhat.pitch, a.dy.data, a.dy.pitch, rows, false, nullptr,
-                  a.dw.data, a.dw.pitch, {begin, end}, {0, width});
+    product<true>(f.xhat.data, f.xhat.pitch, a.dy.data, a.dy.pitch, rows, false, nullptr, a.dw.data,
+                  a.dw.pitch, {begin, end}, {0, width});
     for (int64_t k = begin; k < end; ++k) {
       float* dw = a.dw.data + k * a.dw.pitch;
       const float* w = a.w.data + k * a.w.pitch;

@@ -6,12 +6,13 @@ namespace evengrad::EVENGRAD_TARGET {
 
 static void prelu_forward(const PReLUForward& a, const Step& step, const Team& team) {
   const Share share = share_of(a.x, step, team);
+  const float* alpha = a.alpha;
   for (int64_t r = share.rows.begin; r < share.rows.end; ++r) {
     const float* x = a.x.data + r * a.x.pitch;
     float* y = a.y.data + r * a.y.pitch;
 #pragma omp simd
     for (int64_t c = share.columns.begin; c < share.columns.end; ++c) {
-      y[c] = x[c] < 0.0f ? a.alpha[c] * x[c] : x[c];
+      y[c] = x[c] < 0.0f ? alpha[c] * x[c] : x[c];
     }
   }
 }
@@ -20,19 +21,26 @@ static void prelu_forward(const PReLUForward& a, const Step& step, const Team& t
 static void prelu_backward(const PReLUBackward& a, const Step& step, const Team& team) {
   const int64_t rows = rows_of(a.x, step), pitch = padded(a.x.columns);
   const Share share = share_of(rows, a.x.columns, team);
-  const float *x = a.x.data, *dy = a.dy.data;
+  const float *x = a.x.data, *dy = a.dy.data, *alpha = a.alpha;
   const int64_t ldx = a.x.pitch, ldy = a.dy.pitch;
   if (a.dalpha) {
     for_chunks(rows, share, [&](int64_t i, int64_t begin, int64_t end) {
-      chunk_sums({begin, end}, share.columns, a.partial + i * pitch, nullptr,
-                 [=](int64_t r, int64_t c, float& sum, float&) {
-                   sum += dy[r * ldy + c] * at_most(x[r * ldx + c], 0.0f);
-                 });
+      for_vectors(share.columns, [&](auto sums, int64_t column) {
+        sums.over({begin, end}, [=](int64_t r, int v, Vector& s, Vector&) {
+          const int64_t c = column + v * kVectorFloats;
+          const Vector below = load(x + r * ldx + c);
+          s += load(dy + r * ldy + c) * (below > 0.0f ? Vector{} : below);
+        });
+        to_doubles(sums.s, a.partial + i * pitch + column);
+      });
     });
-    const Range mine = columns_to_combine(share, a.x.columns, team);
-    for (int64_t c = mine.begin; c < mine.end; ++c) {
-      a.dalpha[c] = static_cast<float>(chunk_total(a.partial, chunks_of(rows).count, pitch, c));
-    }
+    for_column_blocks(columns_to_combine(share, a.x.columns, team), [&](Range block) {
+      double sum[kColumnBlock];
+      sum_chunks(a.partial, pitch, rows, block, sum);
+      for (int64_t c = block.begin; c < block.end; ++c) {
+        a.dalpha[c] = static_cast<float>(sum[c - block.begin]);
+      }
+    });
   }
   if (!a.dx.data) return;
   for (int64_t r = share.rows.begin; r < share.rows.end; ++r) {
@@ -40,7 +48,7 @@ static void prelu_backward(const PReLUBackward& a, const Step& step, const Team&
     float* dx = a.dx.data + r * a.dx.pitch;
 #pragma omp simd
     for (int64_t c = share.columns.begin; c < share.columns.end; ++c) {
-      dx[c] = dyr[c] * (xr[c] > 0.0f ? 1.0f : a.alpha[c]);
+      dx[c] = dyr[c] * (xr[c] > 0.0f ? 1.0f : alpha[c]);
     }
   }
 }

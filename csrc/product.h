@@ -2,20 +2,9 @@
 // a time, from its rows or its columns. Rows are padded, so columns have no tails. Each element of
 // C is one sum in the order of the depth: its bits depend on nothing else.
 #pragma once
-#include "parallel.h"
+#include "vectors.h"
 
 namespace evengrad::EVENGRAD_TARGET {
-
-#if defined(__AVX512F__)
-constexpr int kVectorFloats = 16, kTileRows = 8, kTileVectors = 3;
-#elif defined(__AVX2__)
-constexpr int kVectorFloats = 8, kTileRows = 4, kTileVectors = 3;
-#elif defined(__aarch64__)
-constexpr int kVectorFloats = 4, kTileRows = 8, kTileVectors = 3;
-#else
-constexpr int kVectorFloats = 4, kTileRows = 4, kTileVectors = 3;
-#endif
-typedef float Vector __attribute__((vector_size(kVectorFloats * sizeof(float)), may_alias));
 
 // c[i][v] = init[v] + sum over depth of a(i, p) b[p][v], for M rows and V vectors, in registers.
 // a(i, p) is a[i * lda + p], or a[p * lda + i] with kColumns. init may be null: zeros.
@@ -103,9 +92,8 @@ static void product(const float* a, int64_t lda, const float* b, int64_t ldb, in
     const int64_t n = columns.begin + across.begin(j) * kVectorFloats;
     for (int64_t i = 0; i < down.count; ++i) {
       const int64_t m = rows.begin + down.begin(i);
-      const Tile run = cold_b && i == 0
-                           ? tile_of<kColumns, true>(down.size(i), across.size(j))
-                           : tile_of<kColumns, false>(down.size(i), across.size(j));
+      const Tile run = cold_b && i == 0 ? tile_of<kColumns, true>(down.size(i), across.size(j))
+                                        : tile_of<kColumns, false>(down.size(i), across.size(j));
       run(a + (kColumns ? m : m * lda), lda, b + n, ldb, depth, init ? init + n : nullptr,
           c + m * ldc + n, ldc);
     }

@@ -486,12 +486,16 @@ def philox4x32(counter: Sequence[int], key: Sequence[int], rounds: int = 10) -> 
 def dropout_mask(
     shape: tuple[int, int], rate: float, seed: int, layer: int, iteration: int
 ) -> NDArray[np.bool_]:
-    """What dropout keeps: a number for each element, four a call of Philox, below rate dropped."""
+    """What dropout keeps: a number for each element, below rate dropped. The four of a call of
+    Philox are 16 columns apart."""
     word = 0xFFFFFFFF
     key = ((seed & word) ^ (layer * 0x9E3779B9 & word), seed >> 32)
     rows, columns = shape
     bits = [
-        [philox4x32((c // 4, r, iteration & word, 0), key)[c % 4] for c in range(columns)]
+        [
+            philox4x32((c // 64 * 16 + c % 16, r, iteration & word, 0), key)[c % 64 // 16]
+            for c in range(columns)
+        ]
         for r in range(rows)
     ]
     return np.array(bits, dtype=np.uint64) >= int(rate * 2**32)

@@ -47,6 +47,8 @@ BatchStatistics statistics_of(const Array& x, Arrays& arrays) {
   s.center = arrays.of<float>(pitch);
   s.offset = arrays.of<float>(pitch);
   s.inverse = arrays.of<float>(pitch);
+  s.scale = arrays.of<float>(pitch);
+  s.shift = arrays.of<float>(pitch);
   s.mean = arrays.of<double>(pitch);
   s.variance = arrays.of<double>(pitch);
   s.partial = arrays.of<double>(2 * chunks_of(x.rows).count * pitch);
@@ -86,7 +88,7 @@ Work backward(Shape shape, const Kernels& k, Arrays& arrays) {
   const auto moments = std::make_shared<Moments>(x);
   const BatchStatistics statistics = statistics_of(x, arrays);
   set(statistics, *moments);
-  auto* sums = arrays.of<float>(2 * padded(shape.columns));
+  auto* sums = arrays.of<float>(3 * padded(shape.columns));
   const BatchNormBackward args{x.tensor(), dy.tensor(), gamma.data, dgamma.data,
                                dbeta.data, dx.tensor(), statistics, sums};
   Work work(k.batch_norm_backward, args, shape.rows);

@@ -77,7 +77,7 @@ Work softmax_backward(Shape shape, const Kernels& k, Arrays& arrays) {
 
 // Philox4x32-10, one number at a time: the c-th of a row.
 uint32_t philox(uint32_t row, uint32_t c, uint32_t update, uint64_t key) {
-  uint32_t x[4] = {c / 4, row, update, 0}, low = static_cast<uint32_t>(key);
+  uint32_t x[4] = {c / 64 * 16 + c % 16, row, update, 0}, low = static_cast<uint32_t>(key);
   auto high = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = x[0] * uint64_t{0xD2511F53}, b = x[2] * uint64_t{0xCD9E8D57};
@@ -87,7 +87,7 @@ uint32_t philox(uint32_t row, uint32_t c, uint32_t update, uint64_t key) {
     std::copy(next, next + 4, x);
     low += 0x9E3779B9, high += 0xBB67AE85;
   }
-  return x[c % 4];
+  return x[c % 64 / 16];
 }
 
 Work dropout(Shape shape, const Kernels& k, Arrays& arrays) {

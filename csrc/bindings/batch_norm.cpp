@@ -30,12 +30,14 @@ int64_t batch_norm_forward(PyProgram& self, py::object x, py::object gamma, py::
   s.mean = a.plain<double>(mean, "mean", Access::kWrite, columns);
   s.variance = a.plain<double>(variance, "variance", Access::kWrite, columns);
   a.check();
-  s.center = self.workspace<float>(3 * pitch);
+  s.center = self.workspace<float>(5 * pitch);
   s.offset = s.center + pitch;
   s.inverse = s.offset + pitch;
+  s.scale = s.inverse + pitch;
+  s.shift = s.scale + pitch;
   s.partial = self.workspace<double>(2 * pitch * self.chunks_at_most(args.x.per_sample));
   const auto* center = reinterpret_cast<const char*>(s.center);
-  const Extent statistics{"statistics", center, center + 3 * pitch * 4, true, false};
+  const Extent statistics{"statistics", center, center + 5 * pitch * 4, true, false};
   self.batch_norms.push_back({args, {a.extents().front(), statistics}});
   a.add(statistics);
   self.program.record(kernels().batch_norm_forward, args,
@@ -63,7 +65,7 @@ void batch_norm_backward(PyProgram& self, int64_t handle, py::object gamma, py::
   args.gamma = a.optional_vector(gamma, "gamma", Access::kRead, columns);
   args.dgamma = a.optional_vector(dgamma, "dgamma", Access::kWrite, columns);
   args.dbeta = a.optional_vector(dbeta, "dbeta", Access::kWrite, columns);
-  args.sums = self.workspace<float>(2 * padded(columns));
+  args.sums = self.workspace<float>(3 * padded(columns));
   if (!dx.is_none()) args.dx = a.shared_like(dx, "dx", Access::kWrite, args.x);
   a.check({{"dy", "dx"}});
   self.program.record(kernels().batch_norm_backward, args,
