@@ -239,7 +239,15 @@ def test_no_flag_that_breaks_the_users_arithmetic() -> None:
 
 def test_kernels_include_no_header_of_the_standard_library() -> None:
     allowed = {"<stdint.h>", "<stddef.h>", "<cstdint>", "<cstddef>"}
-    kernels = [p for p in (ROOT / "csrc").glob("*.h") if p.name not in ("pace.h", "program.h",)]
+    kernels = [
+        p
+        for p in (ROOT / "csrc").glob("*.h")
+        if p.name
+        not in (
+            "pace.h",
+            "program.h",
+        )
+    ]
     for path in [*kernels, ROOT / "csrc" / "kernels.cpp"]:
         included = re.findall(r"#include (<[^>]+>)", path.read_text())
         assert set(included) <= allowed, path.name
