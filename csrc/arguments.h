@@ -26,7 +26,7 @@ struct DenseBackward {  // dw = x' dy, db = column sums of dy, dx = dy w'
   Matrix dw;   // data null: not wanted
   float* db;   // or null
   Tensor dx;   // data null: not wanted
-  float* dyt;  // workspace [padded(n_out)][padded(rows)] for dx
+  float* dyt;  // workspace [padded(n_out)][spread(rows)] for dx
   FoldedNormalization folded;
 };
 

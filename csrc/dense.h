@@ -15,7 +15,7 @@ static void dense_forward(const DenseForward& a, const Step& step, const Team& t
 // back into rows of dx, a cache line of each at a time. The columns of dy' stay in cache.
 static void dense_dx(const DenseBackward& a, int64_t rows, const Share& share) {
   constexpr int64_t kHeight = kPitchFloats, kWidth = 48;
-  const int64_t pitch = padded(rows);
+  const int64_t pitch = spread(rows);
   alignas(kAlignment) float block[kHeight * kWidth];
   const Blocks down((share.rows.end - share.rows.begin + kPitchFloats - 1) / kPitchFloats,
                     kWidth / kPitchFloats);
@@ -59,7 +59,7 @@ static void dense_dx_of_few(const DenseBackward& a, int64_t rows, const Team& te
 
 // The caller's share of dy', whose rows are padded to whole vectors.
 static void transpose_dy(const DenseBackward& a, int64_t rows, const Share& share) {
-  const int64_t begin = share.columns.begin, first = share.rows.begin, pitch = padded(rows);
+  const int64_t begin = share.columns.begin, first = share.rows.begin, pitch = spread(rows);
   transpose_into(a.dy.data + first * a.dy.pitch + begin, a.dy.pitch, share.rows.end - first,
                  a.dyt + begin * pitch + first, pitch, share.columns.end - begin);
 }

@@ -40,8 +40,11 @@ class Pace {
     if (steps == 0) return;
     cost_ = elapsed / steps + 1;
     if (trying_ == 0) return;
+    steps_ += steps, elapsed_ += elapsed;  // calls of one step each make a turn together
+    if (steps_ < kLeastSteps || elapsed_ < kTurn / 2) return;
     int64_t& best = trying_ % 2 ? other_cost_ : own_cost_;
-    best = std::min(best, cost_);
+    best = std::min(best, elapsed_ / steps_);
+    steps_ = elapsed_ = 0;
     if (--trying_ == 0) end_trial();
   }
 
@@ -74,6 +77,7 @@ class Pace {
     if (threads_ == 1) upward_ = true;
     other_ = upward_ ? std::min(2 * threads_, most) : threads_ / 2;
     own_cost_ = other_cost_ = INT64_MAX;
+    steps_ = elapsed_ = 0;
     trying_ = kTurns;
   }
 
@@ -96,6 +100,7 @@ class Pace {
   int threads_ = 0, other_ = 0, trying_ = 0;
   bool upward_ = false;
   int64_t cost_ = 0, own_cost_ = 0, other_cost_ = 0;  // ns a step
+  int64_t steps_ = 0, elapsed_ = 0;                   // of the turn so far
   int64_t wait_ = kShortest / 2, next_trial_ = 0;
 };
 

@@ -13,6 +13,13 @@ static inline int64_t padded(int64_t columns) {
   return (columns + kPitchFloats - 1) / kPitchFloats * kPitchFloats;
 }
 
+// Pitch of a workspace that is read down its columns: at a round number of bytes they would share
+// few sets of the cache.
+static inline int64_t spread(int64_t columns) {
+  const int64_t pitch = padded(columns);
+  return pitch % 256 == 0 ? pitch + kPitchFloats : pitch;
+}
+
 // Rows of `columns` floats, `pitch` floats apart. The floats from `columns` up to
 // padded(columns) are padding: exactly 0 in parameters, gradients and dy; finite but
 // unspecified in activations.

@@ -55,7 +55,7 @@ Work backward(const Dense& d, const Kernels& k, Arrays& arrays) {
   const Array x = arrays.random({d.rows, d.in}), w = arrays.random({d.in, d.out});
   const Array dy = arrays.random({d.rows, d.out}), dw = arrays.zeros({d.in, d.out});
   const Array db = arrays.zeros({1, d.out}), dx = arrays.zeros({d.rows, d.in});
-  auto* dyt = arrays.of<float>(padded(d.out) * padded(d.rows));
+  auto* dyt = arrays.of<float>(padded(d.out) * spread(d.rows));
   const DenseBackward args{x.tensor(), w.matrix(),  dy.tensor(), dw.matrix(),
                            db.data,    dx.tensor(), dyt,         {}};
   Work work(k.dense_backward, args, d.rows);

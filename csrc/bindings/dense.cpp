@@ -33,7 +33,7 @@ void dense_backward(PyProgram& self, py::object x, py::object kernel, py::object
   }
   if (!dx.is_none()) {
     args.dx = a.shared_like(dx, "dx", Access::kWrite, args.x);
-    const int64_t rows = padded(args.x.per_sample * self.capacity());
+    const int64_t rows = padded(args.x.per_sample * self.capacity()) + kPitchFloats;
     args.dyt = self.workspace<float>(padded(args.w.columns) * rows);
     work += product;
   }

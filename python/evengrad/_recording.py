@@ -51,9 +51,9 @@ class Programs:
 
     def get(self, key: tuple[Any, ...], layers: Sequence[Layer], record: Callable[[], _T]) -> _T:
         """Return the recording for key and the layers as they are now."""
-        structure = tuple([(layer, layer.version) for layer in layers])
-        flags = tuple([v.trainable for layer in layers for v in layer.variables])
-        full = (*key, structure, flags)
+        versions = [layer.version for layer in layers]
+        flags = [v.trainable for layer in layers for v in layer.variables]
+        full = (key, *layers, *versions, *flags)
         known: _T | None = self._recorded.get(full)
         if known is not None:
             return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from decimal import Decimal
@@ -117,10 +118,13 @@ def check_weights(who: str, weights: Any, variables: Sequence[Variable]) -> None
 
 _LARGEST = float(np.finfo(np.float32).max)
 _PIECE = 1 << 18  # elements checked at a time: temporaries stay in cache
+_FEW = 4096  # numbers that one thread multiplies at once
 
 
 def as_array(who: str, name: str, data: Any) -> NDArray[Any]:
     """Return what users call data as a numeric array, without converting numbers."""
+    if type(data) is np.ndarray and data.dtype.kind in "fiub":
+        return data
     if hasattr(data, "toarray") and hasattr(data, "nnz"):
         raise TypeError(f"{who}: expected {name} to be dense, got a sparse matrix; pass .toarray()")
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
@@ -146,6 +150,8 @@ def as_array(who: str, name: str, data: Any) -> NDArray[Any]:
 
 def _contiguous(array: NDArray[Any], dtype: type[Any]) -> NDArray[Any]:
     """Return the array itself where the core can read it, else a copy; overflow gives infinity."""
+    if array.dtype == dtype and array.flags.carray:
+        return array
     with np.errstate(over="ignore"):
         ready = np.ascontiguousarray(array, dtype=dtype)
     return ready if ready.flags.aligned else ready.copy()
@@ -158,6 +164,8 @@ def as_float32(who: str, name: str, data: Any) -> F32:
 
 
 def _check_finite(who: str, name: str, converted: F32, array: NDArray[Any]) -> None:
+    if converted.size <= _FEW and math.isfinite(np.vdot(converted, converted)):
+        return  # the usual case, quickly: the squares of finite numbers rarely overflow
     flat = converted.reshape(len(converted), -1)
     step = max(1, _PIECE // max(1, flat.shape[1]))
     for begin in range(0, len(flat), step):

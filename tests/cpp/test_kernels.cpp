@@ -57,7 +57,7 @@ void run(Program& program, int64_t rows) {
 void test_dense(int64_t n, int64_t in, int64_t out) {
   Buffer x(n, in), w(in, out), y(n, out), dy(n, out), dw(in, out), dx(n, in);
   Buffer bias(1, out), db(1, out);
-  std::vector<float> memory(static_cast<std::size_t>(padded(out) * padded(n)) + kPitchFloats);
+  std::vector<float> memory(static_cast<std::size_t>(padded(out) * spread(n)) + kPitchFloats);
   void* dyt = memory.data();
   std::size_t space = memory.size() * sizeof(float);
   std::align(kAlignment, 1, dyt, space);
