@@ -73,10 +73,28 @@ def clear_session() -> None:
 def set_num_threads(threads: int) -> None:
     """Use at most this many threads from now on.
 
+    A model trains and predicts on as many of them as it sees to be fastest, which it finds out
+    while it runs. Results do not depend on it, to the bit.
+
     Parameters
     ----------
-    threads : int, at least 1
-        Also held down by OMP_NUM_THREADS and threadpoolctl.
+    threads : int, from 1 to 1,024
+        Also held down by OMP_NUM_THREADS and threadpoolctl. At first as many as there are cores
+        for this process.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is no such number.
+
+    Examples
+    --------
+    >>> import evengrad
+    >>> before = evengrad.get_num_threads()
+    >>> evengrad.set_num_threads(1)
+    >>> evengrad.get_num_threads()
+    1
+    >>> evengrad.set_num_threads(before)
     """
     checked = _validation.check_count("set_num_threads", "threads", threads)
     if checked > _MOST_THREADS:
