@@ -78,7 +78,7 @@ def set_num_threads(threads: int) -> None:
 
     Parameters
     ----------
-    threads : int, from 1 to 1,024
+    threads : int, from 1 to 65,536
         Also held down by OMP_NUM_THREADS and threadpoolctl. At first as many as there are cores
         for this process.
 
