@@ -101,7 +101,7 @@ struct PReLUBackward {
   Tensor dx;        // data null: not wanted; may be dy
   double* partial;  // workspace [chunks][pitch]
 };
-struct SoftmaxForward {  // y may be x
+struct SoftmaxForward {  // softmax, log-softmax; y may be x
   Tensor x, y;
 };
 struct SoftmaxBackward {  // dx may be dy

@@ -105,6 +105,26 @@ static inline float tanh_(float x) {
   return copysign_(a < 0.7f ? near : far, x);
 }
 
+// x - tanh(x). Max error 3.33 ULP on all floats. Below 1 the difference would cancel: a polynomial.
+// Above, a - 1 has no error and 1 - tanh(a) = 2 / (e^2a + 1) is small.
+static inline float tanh_shrink_(float x) {
+  float a = fabs_(x);
+  Reduced b = reduce_exp(at_least(-2.0f * a, -105.0f));
+  float e = scale_down(mantissa(b), b.n);
+  float far = (a - 1.0f) + 2.0f * e / (1.0f + e);
+  float z = a * a;
+  float p = -2.08268233e-4f;
+  p = p * z + 1.15822465e-3f;
+  p = p * z - 3.53897060e-3f;
+  p = p * z + 8.93244427e-3f;
+  p = p * z - 2.19153687e-2f;
+  p = p * z + 5.39785624e-2f;
+  p = p * z - 1.33334130e-1f;
+  p = p * z + 3.33333343e-1f;
+  float near = a * (z * p);
+  return copysign_(a < 1.0f ? near : far, x);
+}
+
 // Max error 1.97 ULP on all floats.
 static inline float sigmoid_(float x) {
   Reduced b = reduce_exp(at_least(-fabs_(x), -105.0f));

@@ -32,6 +32,8 @@ static constexpr Kernels kTable{
     erase<PReLUBackward, prelu_backward>(),
     erase<SoftmaxForward, softmax_forward>(),
     erase<SoftmaxBackward, softmax_backward>(),
+    erase<SoftmaxForward, log_softmax_forward>(),
+    erase<SoftmaxBackward, log_softmax_backward>(),
     erase<Dropout, dropout>(),
     erase<Reshape, reshape>(),
     erase<Gather, gather>(),

@@ -33,6 +33,8 @@ struct Kernels {
   KernelOf<PReLUBackward> prelu_backward;
   KernelOf<SoftmaxForward> softmax_forward;
   KernelOf<SoftmaxBackward> softmax_backward;
+  KernelOf<SoftmaxForward> log_softmax_forward;
+  KernelOf<SoftmaxBackward> log_softmax_backward;
   KernelOf<Dropout> dropout;
   KernelOf<Reshape> reshape;
   KernelOf<Gather> gather;

@@ -1,5 +1,6 @@
 // PReLU: y = x for x > 0, else alpha x, with one learned alpha a column.
 #pragma once
+#include "activations_piecewise.h"
 #include "batch_norm.h"
 
 namespace evengrad::EVENGRAD_TARGET {
@@ -12,7 +13,7 @@ static void prelu_forward(const PReLUForward& a, const Step& step, const Team& t
     float* y = a.y.data + r * a.y.pitch;
 #pragma omp simd
     for (int64_t c = share.columns.begin; c < share.columns.end; ++c) {
-      y[c] = x[c] < 0.0f ? alpha[c] * x[c] : x[c];
+      y[c] = x[c] < 0.0f ? times(alpha[c], x[c]) : x[c];
     }
   }
 }

@@ -53,7 +53,7 @@ using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, con
 constexpr int held(int rows) { return rows <= kTileRows ? rows : 1; }
 
 template <bool kColumns, bool kFetch, int M>
-constexpr Tile tile_of_width(int64_t vectors) {
+static constexpr Tile tile_of_width(int64_t vectors) {
   constexpr Tile kTiles[kTileVectors] = {tile<kColumns, kFetch, held(M), 1>,
                                          tile<kColumns, kFetch, held(M), 2>,
                                          tile<kColumns, kFetch, held(M), 3>};

@@ -153,12 +153,34 @@ def _softplus(x: F64) -> F64:
 
 
 def _relu_general(x: F64, max_value: float, negative_slope: float, threshold: float) -> F64:
-    below = negative_slope * (x - threshold)
+    below = negative_slope * (x - threshold) if negative_slope else 0.0
     return np.where(x < threshold, below, np.minimum(x, max_value))
 
 
 def _relu_general_slope(x: F64, max_value: float, negative_slope: float, threshold: float) -> F64:
     return np.where(x < threshold, negative_slope, np.where(x < max_value, 1.0, 0.0))
+
+
+def _hard_sigmoid(x: F64) -> F64:
+    return np.clip(x + 3.0, 0.0, 6.0) / 6.0
+
+
+def _tanh_shrink(x: F64) -> F64:
+    """Near 0 its series, where the difference would cancel."""
+    series = x**3 / 3.0 - 2.0 * x**5 / 15.0 + 17.0 * x**7 / 315.0 - 62.0 * x**9 / 2835.0
+    return np.where(np.abs(x) < 0.05, series, x - np.tanh(x))
+
+
+def _squareplus(x: F64, b: float) -> F64:
+    """(x + s) / 2, below 0 as (b / (s - x)) / 2."""
+    s = np.sqrt(x**2 + b)
+    return np.where(x > 0.0, (x + s) / 2.0, b / (2.0 * (s - x)))
+
+
+def _squareplus_slope(x: F64, b: float) -> F64:
+    s = np.sqrt(x**2 + b)
+    small = b / (2.0 * s * (s + np.abs(x)))
+    return np.where(x > 0.0, 1.0 - small, small)
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
@@ -190,7 +212,7 @@ ACTIVATIONS = {
         lambda max_value, negative_slope, threshold: (max_value, threshold),
     ),
     "leaky_relu": Activation(
-        lambda x, negative_slope: np.where(x < 0.0, negative_slope * x, x),
+        lambda x, negative_slope: np.where(x < 0.0, negative_slope * x if negative_slope else 0, x),
         lambda x, negative_slope: np.where(x < 0.0, negative_slope, 1.0),
         {"negative_slope": 0.2},
         lambda negative_slope: (0.0,),
@@ -202,7 +224,14 @@ ACTIVATIONS = {
         {},
         lambda: (0.0,),
     ),
+    "celu": Activation(
+        lambda x, alpha: np.where(x > 0.0, x, alpha * np.expm1(np.minimum(x, 0.0) / alpha)),
+        lambda x, alpha: np.exp(np.minimum(x, 0.0) / alpha),
+        {"alpha": 1.0},
+        lambda alpha: (0.0,),
+    ),
     "softplus": Activation(_softplus, _sigmoid, {}),
+    "squareplus": Activation(_squareplus, _squareplus_slope, {"b": 4.0}),
     "softsign": Activation(
         lambda x: np.sign(x) / (1.0 + 1.0 / np.abs(x)), lambda x: 1.0 / (1.0 + np.abs(x)) ** 2, {}
     ),
@@ -221,12 +250,56 @@ ACTIVATIONS = {
         lambda x: _times(x, _sigmoid(_gelu_tanh_argument(x))), _gelu_tanh_slope, {}
     ),
     "tanh": Activation(np.tanh, lambda x: 1.0 / np.cosh(np.clip(x, -700.0, 700.0)) ** 2, {}),
+    "tanh_shrink": Activation(_tanh_shrink, lambda x: np.tanh(x) ** 2, {}),
     "sigmoid": Activation(_sigmoid, lambda x: _sigmoid(x) * _sigmoid(-x), {}),
+    "log_sigmoid": Activation(lambda x: -_softplus(-x), lambda x: _sigmoid(-x), {}),
     "hard_sigmoid": Activation(
-        lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0,
+        _hard_sigmoid,
         lambda x: np.where(np.abs(x) < 3.0, 1.0 / 6.0, 0.0),
         {},
         lambda: (-3.0, 3.0),
+    ),
+    "hard_silu": Activation(
+        lambda x: _times(x, _hard_sigmoid(x)),
+        lambda x: np.where(np.abs(x) < 3.0, (2.0 * x + 3.0) / 6.0, np.where(x < 0.0, 0.0, 1.0)),
+        {},
+        lambda: (-3.0, 3.0),
+    ),
+    "hard_tanh": Activation(
+        lambda x: np.clip(x, -1.0, 1.0),
+        lambda x: np.where(np.abs(x) < 1.0, 1.0, 0.0),
+        {},
+        lambda: (-1.0, 1.0),
+    ),
+    "hard_shrink": Activation(
+        lambda x, threshold: np.where(np.abs(x) <= threshold, 0.0, x),
+        lambda x, threshold: np.where(np.abs(x) <= threshold, 0.0, 1.0),
+        {"threshold": 0.5},
+        lambda threshold: (-threshold, threshold),
+    ),
+    "soft_shrink": Activation(
+        lambda x, threshold: x - np.clip(x, -threshold, threshold),
+        lambda x, threshold: np.where(np.abs(x) <= threshold, 0.0, 1.0),
+        {"threshold": 0.5},
+        lambda threshold: (-threshold, threshold),
+    ),
+    "threshold": Activation(
+        lambda x, threshold, default_value: np.where(x <= threshold, default_value, x),
+        lambda x, threshold, default_value: np.where(x <= threshold, 0.0, 1.0),
+        {"threshold": 0.0, "default_value": 0.0},
+        lambda threshold, default_value: (threshold,),
+    ),
+    "sparse_plus": Activation(
+        lambda x: np.where(np.abs(x) < 1.0, (x + 1.0) ** 2 / 4.0, np.maximum(x, 0.0)),
+        lambda x: np.clip((x + 1.0) / 2.0, 0.0, 1.0),
+        {},
+        lambda: (-1.0, 1.0),
+    ),
+    "sparse_sigmoid": Activation(
+        lambda x: np.clip((x + 1.0) / 2.0, 0.0, 1.0),
+        lambda x: np.where(np.abs(x) < 1.0, 0.5, 0.0),
+        {},
+        lambda: (-1.0, 1.0),
     ),
     "exponential": Activation(np.exp, np.exp, {}),
 }
@@ -254,7 +327,7 @@ def activation_kinks(name: str, **parameters: float) -> tuple[float, ...]:
 
 
 def prelu_forward(x: ArrayLike, alpha: ArrayLike) -> F64:
-    return np.maximum(f64(x), 0.0) + f64(alpha) * np.minimum(f64(x), 0.0)
+    return np.maximum(f64(x), 0.0) + f64(alpha) * np.minimum(f64(x), 0.0)  # finite x
 
 
 def prelu_backward(x: ArrayLike, alpha: ArrayLike, dy: ArrayLike) -> tuple[F64, F64]:
@@ -275,6 +348,20 @@ def softmax_backward(y: ArrayLike, dy: ArrayLike) -> F64:
     """dx: row by row, the Jacobian diag(y) - y y' times dy."""
     rows = zip(f64(y), f64(dy), strict=True)
     return f64([(np.diag(p) - np.outer(p, p)) @ d for p, d in rows])
+
+
+def log_softmax_forward(x: ArrayLike) -> F64:
+    """The logarithm of the sum of 1, which is the largest's, and of the others."""
+    shifted = f64(x) - f64(x).max(axis=1, keepdims=True)
+    largest = shifted.argmax(axis=1)[:, None] == np.arange(shifted.shape[1])
+    others = np.where(largest, 0.0, np.exp(shifted)).sum(axis=1, keepdims=True)
+    return f64(shifted - np.log1p(others))
+
+
+def log_softmax_backward(y: ArrayLike, dy: ArrayLike) -> F64:
+    """dx: row by row, the Jacobian 1 - (row of p) transposed, times dy."""
+    rows = zip(np.exp(f64(y)), f64(dy), strict=True)
+    return f64([(np.eye(p.size) - np.outer(p, np.ones(p.size))) @ d for p, d in rows])
 
 
 # Losses. Each returns one loss a row and the gradient of the mean over rows of weight * loss.

@@ -41,6 +41,11 @@ OTHERS: dict[str, dict[str, float]] = {
     "relu_general": {"max_value": 1.5, "negative_slope": 0.25, "threshold": 0.5},
     "leaky_relu": {"negative_slope": 0.01},
     "elu": {"alpha": 1.7},
+    "celu": {"alpha": 1.7},
+    "squareplus": {"b": 0.5},
+    "hard_shrink": {"threshold": 1.25},
+    "soft_shrink": {"threshold": 1.25},
+    "threshold": {"threshold": 0.5, "default_value": 3.0},
 }
 CASES: list[tuple[str, dict[str, float]]] = [(name, {}) for name in NAMES] + list(OTHERS.items())
 
@@ -241,6 +246,7 @@ SHOWN_BY: dict[str, tuple[str, Any]] = {
     "exp": ("exponential", np.exp),
     "expm1": ("elu", np.expm1),
     "tanh": ("tanh", np.tanh),
+    "tanh_shrink": ("tanh_shrink", reference.ACTIVATIONS["tanh_shrink"].value),
     "sigmoid": ("sigmoid", reference.ACTIVATIONS["sigmoid"].value),
     "softplus": ("softplus", reference.ACTIVATIONS["softplus"].value),
     "silu": ("silu", reference.ACTIVATIONS["silu"].value),
@@ -295,7 +301,7 @@ def test_relu_of_nan_and_zero() -> None:
     np.testing.assert_array_equal(y[:1], [[np.nan, 0.0, 0.0, 0.0, 1.0]])
 
 
-@pytest.mark.parametrize("name", ["silu", "mish", "gelu", "gelu_tanh", "softsign"])
+@pytest.mark.parametrize("name", ["silu", "hard_silu", "mish", "gelu", "gelu_tanh", "softsign"])
 def test_limits_at_infinity(name: str) -> None:
     # The formulas have infinity times 0, or over infinity.
     x = np.array([[np.inf, -np.inf]], dtype=np.float32)
@@ -320,8 +326,80 @@ def test_elu_is_exact_near_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["elu", "selu", "exponential", "softplus", "silu", "mish", "gelu", "sigmoid"]
+    ("name", "parameters"),
+    [
+        ("relu_general", {"negative_slope": 0.0}),
+        ("relu_general", {"negative_slope": 0.0, "threshold": 1.0, "max_value": 6.0}),
+        ("leaky_relu", {"negative_slope": 0.0}),
+        ("leaky_relu", {"negative_slope": -0.0}),
+    ],
 )
+def test_a_slope_of_zero_is_zero_at_minus_infinity(name: str, parameters: dict[str, float]) -> None:
+    # 0 times -inf would be NaN.
+    given, _ = in_order(name, parameters)
+    x = np.array([[-np.inf, -F32_MAX, np.nan]], dtype=np.float32)
+    y, dx, x_ = output(1, 3), output(1, 3), batch(x)
+    needed = x_ if _core.activations[name].needs_input else None
+
+    def record(p: _core.Program) -> None:
+        p.activation_forward(name, x_, y, given)
+        p.activation_backward(name, needed, y, upstream(np.ones_like(x)), dx, given)
+
+    run(1, record)
+    np.testing.assert_array_equal(y[:1], [[0.0, 0.0, np.nan]])
+    np.testing.assert_array_equal(dx[:1, :2], [[0.0, 0.0]])
+
+
+@pytest.mark.parametrize("b", [0.0, 1e-45, 1e-30, 1e-7, 1e10, 1e38, F32_MAX])
+def test_squareplus_of_any_b(b: float) -> None:
+    b = float(np.float32(b))
+    ends = [0.0, 1e-45, 1e-30, 1e-20, 1e-3, 1.0, 1e5, 1e18, 1e19, 1e20, 1e38, F32_MAX, np.inf]
+    x = np.array([[*ends, *(-v for v in ends)]], dtype=np.float32)
+    y, dx, x_ = output(*x.shape), output(*x.shape), batch(x)
+
+    def record(p: _core.Program) -> None:
+        p.activation_forward("squareplus", x_, y, [b])
+        p.activation_backward("squareplus", None, y, upstream(np.ones_like(x)), dx, [b])
+
+    run(1, record)
+    right = reference.activation_forward("squareplus", x, b=b)
+    slope = reference.activation_slope("squareplus", x, b=b)
+    if b == 0.0:  # relu, whose formulas above divide by 0
+        right, slope = np.maximum(x, 0.0), np.where(x > 0.0, 1.0, 0.0)
+    right[0, [12, 25]], slope[0, [12, 25]] = [np.inf, 0.0], [1.0, 0.0]
+    # 1e-20 squared is a denormal of 16 bits.
+    rtol = 1e-5 if 0.0 < b < 1e-38 else 16 * UNIT
+    np.testing.assert_allclose(y[:1], right, rtol=rtol, atol=TINY)
+    np.testing.assert_allclose(dx[:1], slope, rtol=rtol, atol=TINY)
+
+
+def test_threshold_below_and_above_its_replacement() -> None:
+    x = np.array([[-2.0, 0.5, 0.75, np.nan, np.inf, -np.inf]], dtype=np.float32)
+    for value in (-3.0, 0.6, 9.0):
+        y, dx, x_ = output(1, 6), output(1, 6), batch(x)
+
+        def record(
+            p: _core.Program,
+            arrays: tuple[Any, ...] = (x_, y, dx),
+            given: tuple[float, ...] = (0.5, value),
+        ) -> None:
+            x_, y, dx = arrays
+            p.activation_forward("threshold", x_, y, given)
+            p.activation_backward("threshold", x_, y, upstream(np.ones_like(x)), dx, given)
+
+        run(1, record)
+        v = np.float32(value)
+        np.testing.assert_array_equal(y[:1], [[v, v, 0.75, np.nan, np.inf, v]])
+        np.testing.assert_array_equal(dx[:1], [[0.0, 0.0, 1.0, 0.0, 1.0, 0.0]])
+
+
+LARGE = [
+    "elu", "selu", "celu", "exponential", "softplus", "squareplus", "silu", "hard_silu", "mish",
+    "gelu", "sigmoid", "log_sigmoid", "tanh_shrink", "sparse_plus",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LARGE)
 def test_no_gradient_is_nan_for_large_inputs(name: str) -> None:
     x = np.array([[80, -80, 100, -100, 1e4, -1e4, np.inf, -np.inf]], dtype=np.float32)
     y, dx, x_ = output(1, 8), output(1, 8), batch(x)
@@ -399,6 +477,13 @@ def test_prelu_passes_non_finite_numbers() -> None:
     y = output(1, 3)
     run(1, lambda p: p.prelu_forward(batch(x), matrix([0.25, 0.25, 0.25]), y))
     np.testing.assert_array_equal(y[:1], [[np.nan, np.inf, -np.inf]])
+
+
+def test_prelu_of_a_slope_of_zero() -> None:
+    x = np.array([[np.nan, np.inf, -np.inf, -1.0]], dtype=np.float32)
+    y = output(1, 4)
+    run(1, lambda p: p.prelu_forward(batch(x), matrix([0.0] * 4), y))
+    np.testing.assert_array_equal(y[:1], [[np.nan, np.inf, 0.0, 0.0]])
 
 
 def test_prelu_gradients_by_finite_differences() -> None:
@@ -525,6 +610,135 @@ def test_softmax_gradient_by_finite_differences() -> None:
     assert_gradients(loss, {"x": x_[:5]}, {"x": gradient}, magnitude=magnitude)
 
 
+# Log-softmax
+
+
+def log_softmax(
+    rows: int,
+    columns: int,
+    *,
+    in_place: bool = False,
+    per_sample: int = 1,
+    threads: int = 1,
+) -> Results:
+    x, dy = draws(rows + 7 * columns, (rows, columns), (rows, columns))
+    x *= 5.0
+    x_, dy_ = batch(x, per_sample), upstream(dy, per_sample)
+    y = x_ if in_place else output(rows, columns, per_sample)
+    dx = dy_ if in_place else output(rows, columns, per_sample)
+
+    def record(p: _core.Program) -> None:
+        p.log_softmax_forward(x_, y)
+        p.log_softmax_backward(y, dy_, dx)
+
+    run(rows, record, per_sample=per_sample, threads=threads)
+    made = taken(y, rows)
+    right = reference.log_softmax_forward(x)
+    log_sum = -right.max(axis=1, keepdims=True)
+    depth = x.max(axis=1, keepdims=True) - x
+    # A rounding of x - max and one of y; ln within a few; the sum of n exponentials, each off by
+    # a few units, moves ln by its share of 1 + the sum.
+    share = -np.expm1(-log_sum)
+    bound = UNIT * (depth + np.abs(right) + 4.0 * log_sum + (columns + 20.0) * share) + TINY
+    # The Jacobian is taken at the y made: dx = dy (1 - p) - p (sum dy - dy).
+    right_dx = reference.log_softmax_backward(made, dy)
+    p = np.exp(made.astype(np.float64))
+    terms = np.abs(dy).sum(axis=1, keepdims=True, dtype=np.float64)
+    bound_dx = UNIT * (4.0 * np.abs(dy) * (1.0 - p) + (columns + 8.0) * p * terms) + TINY
+    return {
+        "y": (made, right, bound),
+        "dx": (taken(dx, rows, gradient=True), right_dx, bound_dx),
+    }
+
+
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+def test_log_softmax(rows: int, columns: int) -> None:
+    check(log_softmax(rows, columns))
+
+
+def test_log_softmax_in_place_and_rows_of_a_sample() -> None:
+    check(log_softmax(33, 20, in_place=True))
+    for rows, per_sample in PER_SAMPLE:
+        check(log_softmax(rows, 20, per_sample=per_sample))
+
+
+@pytest.mark.parametrize("rows", THREAD_ROWS)
+def test_log_softmax_threads(rows: int) -> None:
+    check_threads(log_softmax, rows, 10)
+    check_threads(log_softmax, rows, 65, in_place=True)
+
+
+def test_log_softmax_of_large_and_special_rows() -> None:
+    x = np.array(
+        [
+            [1e4, 0.0, -1e4],
+            [F32_MAX, F32_MAX, -F32_MAX],
+            [0.0, -np.inf, 0.0],
+            [-1e30, -1e30, -1e30],
+            [20.0, 0.0, 0.0],
+        ],
+        dtype=np.float32,
+    )
+    y, half = output(5, 3), -np.log(2.0)
+    run(5, lambda p: p.log_softmax_forward(batch(x), y))
+    np.testing.assert_allclose(
+        taken(y, 5),
+        [
+            [0.0, -1e4, -2e4],
+            [half, half, -np.inf],
+            [half, -np.inf, half],
+            [-np.log(3.0)] * 3,
+            # ln of a sum of 1 and 4e-9 would be 0.
+            [-np.log1p(2.0 * np.exp(-20.0)), -20.0, -20.0],
+        ],
+        rtol=1e-6,
+    )
+
+
+def test_log_softmax_gradient_where_one_is_nearly_certain() -> None:
+    # The gradient of the negative log-likelihood, p - 1 at the label, keeps its digits.
+    x = np.array([[20.0, 0.0, 0.0], [200.0, 0.0, -np.inf]], dtype=np.float32)
+    dy = np.array([[-1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]], dtype=np.float32)
+    y, dx = output(2, 3), output(2, 3)
+
+    def record(p: _core.Program) -> None:
+        p.log_softmax_forward(batch(x), y)
+        p.log_softmax_backward(y, upstream(dy), dx)
+
+    run(2, record)
+    small = np.exp(-20.0) / (1.0 + 2.0 * np.exp(-20.0))
+    np.testing.assert_allclose(dx[0], [-2.0 * small, small, small], rtol=1e-6)
+    np.testing.assert_array_equal(dx[1], [0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_log_softmax_spoils_the_row_only(bad: float) -> None:
+    x = draws(1, (9, 20))[0]
+    x[4, 7] = bad
+    y = output(9, 20)
+    run(9, lambda p: p.log_softmax_forward(batch(x), y))
+    np.testing.assert_array_equal(np.isnan(y[:9]), (np.arange(9) == 4)[:, None].repeat(20, 1))
+
+
+def test_log_softmax_gradient_by_finite_differences() -> None:
+    x, c = draws(2, (5, 7), (5, 7))
+    x_, y, dx = batch(x), output(5, 7), output(5, 7)
+
+    def record(p: _core.Program) -> None:
+        p.log_softmax_forward(x_, y)
+        p.log_softmax_backward(y, upstream(c), dx)
+
+    program = run(5, record)
+    gradient = dx[:5].copy()
+
+    def loss() -> float:
+        program.run(5)
+        return float((y[:5].astype(np.float64) * c).sum())
+
+    magnitude = float(np.abs(y[:5] * c).sum(axis=1).max())
+    assert_gradients(loss, {"x": x_[:5]}, {"x": gradient}, magnitude=magnitude)
+
+
 # Dropout
 
 
@@ -621,8 +835,12 @@ def test_bad_parameters() -> None:
     p, x = _core.Program(2), tensor(2, 3)
     with pytest.raises(ValueError, match=r"^parameters: relu takes at most 0, got 1"):
         p.activation_forward("relu", x, x, [1.0])
-    with pytest.raises(ValueError, match=r"^elu: expected alpha of at least 0\.0+, got -1\.0"):
+    with pytest.raises(ValueError, match=r"^elu: expected alpha of at least 0\.0, got -1\.0$"):
         p.activation_forward("elu", x, x, [-1.0])
+    with pytest.raises(
+        ValueError, match=r"^celu: expected alpha of at least 1\.17.*e-38, got 0\.0$"
+    ):
+        p.activation_forward("celu", x, x, [0.0])
     with pytest.raises(ValueError, match=r"^elu: expected alpha"):
         p.activation_forward("elu", x, x, [np.nan])
 

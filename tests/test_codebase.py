@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -57,12 +58,24 @@ def test_the_modules_are_found() -> None:
 def test_every_activation_is_everywhere() -> None:
     for name in set(_core.activations) - {"relu_general"}:
         function = getattr(activations, name, None)
-        assert function is not None, f"{name} is not in evengrad/activations.py"
+        assert function is not None, f"{name} is not in evengrad/activations"
         assert inspect.getdoc(function), f"{name} has no docstring"
-        assert activations.get(name).name == name, f"{name} is no string that layers know"
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        missing = {p.name: 0.0 for p in parameters if p.default is p.empty}
+        identifier = functools.partial(function, **missing) if missing else name
+        assert activations.get(identifier).name == name, f"{name} is no string that layers know"
     for name in _core.activations:
         assert name in reference.ACTIVATIONS, f"{name} is not in tests/reference.py"
     assert set(reference.ACTIVATIONS) == set(_core.activations)
+
+
+def test_every_activation_has_a_formula_its_arguments_and_an_example() -> None:
+    for name, function in activations.FUNCTIONS.items():
+        text = inspect.getdoc(function) or ""
+        assert "Parameters\n-----" in text, name
+        assert f">>> activations.{name}(" in text, name
+        for parameter in inspect.signature(function).parameters:
+            assert re.search(rf"^(\w+, )*{parameter}(, \w+)* : ", text, re.MULTILINE), name
 
 
 def test_defaults_of_activations_are_the_kernels() -> None:
@@ -72,6 +85,8 @@ def test_defaults_of_activations_are_the_kernels() -> None:
         signature = inspect.signature(getattr(activations, name))
         for parameter, default in info.parameters.items():
             python = signature.parameters[parameter].default
+            if python is inspect.Parameter.empty:  # Keras has none either: threshold
+                continue
             assert python == pytest.approx(default, rel=1e-7), f"{name}({parameter})"
 
 

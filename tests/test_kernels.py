@@ -80,6 +80,8 @@ GOOD: dict[str, Callable[[], Arguments]] = {
     },
     "softmax_forward": lambda: {"x": x(), "y": x()},
     "softmax_backward": lambda: {"y": x(), "dy": x(), "dx": x()},
+    "log_softmax_forward": lambda: {"x": x(), "y": x()},
+    "log_softmax_backward": lambda: {"y": x(), "dy": x(), "dx": x()},
     "dropout": lambda: {"x": x(), "y": x(), "rate": 0.5, "layer": 0},
     "reshape": lambda: {"x": x(), "y": tensor(CAPACITY * 4, 5)},
     "gather": lambda: {"x": x(), "labels": labels(), "target": None, "weight": weight()},
@@ -126,6 +128,8 @@ WRITTEN = {
     "prelu_backward": {"dalpha", "dx"},
     "softmax_forward": {"y"},
     "softmax_backward": {"dx"},
+    "log_softmax_forward": {"y"},
+    "log_softmax_backward": {"dx"},
     "dropout": {"y"},
     "reshape": {"y"},
     "copy": {"destination"},
@@ -450,6 +454,8 @@ IN_PLACE = {
     ("prelu_backward", "dy", "dx"),
     ("softmax_forward", "x", "y"),
     ("softmax_backward", "dy", "dx"),
+    ("log_softmax_forward", "x", "y"),
+    ("log_softmax_backward", "dy", "dx"),
     ("dropout", "x", "y"),
 }
 

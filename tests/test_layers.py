@@ -8,6 +8,7 @@ import json
 import math
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import evengrad as keras
@@ -786,6 +787,122 @@ def test_activation_functions_have_keras_arguments() -> None:
     close(activations.softmax(x), softmax(x))
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_activation_functions_take_an_axis(name: str) -> None:
+    x = draws(2, 3, 4)
+    for axis in range(-3, 3):
+        made = getattr(activations, name)(x, axis=axis)
+        assert made.shape == x.shape
+        assert made.flags.c_contiguous
+        right = np.exp(made.astype(np.float64)) if name == "log_softmax" else made
+        close(right, np.moveaxis(softmax(np.moveaxis(x.astype(np.float64), axis, -1)), -1, axis))
+    for axis in (3, -4):
+        with pytest.raises(ValueError, match=rf"^{name}: expected axis .*got {axis}"):
+            getattr(activations, name)(x, axis=axis)
+    with pytest.raises(
+        ValueError, match=rf"^{name}: expected axis -1, the last, in a layer, got 1"
+    ):
+        layers.Activation(partial(getattr(activations, name), axis=1))
+
+
+# A function with arguments, what serializes it, and what it makes of x.
+PARTIALS: list[tuple[Any, Any, Callable[[Any], Any]]] = [
+    (activations.elu, "elu", elu),
+    (partial(activations.elu), "elu", elu),
+    (partial(activations.elu, alpha=1), "elu", elu),
+    (
+        partial(activations.elu, alpha=0.5),
+        {"class_name": "elu", "config": {"alpha": 0.5}},
+        lambda x: elu(x, 0.5),
+    ),
+    (
+        partial(partial(activations.threshold, threshold=0.5), default_value=-2.0),
+        {"class_name": "threshold", "config": {"threshold": 0.5, "default_value": -2.0}},
+        lambda x: np.where(x > 0.5, x, -2.0),
+    ),
+    (
+        partial(activations.relu, negative_slope=0.5, max_value=3.0, threshold=1.0),
+        {
+            "class_name": "relu",
+            "config": {"negative_slope": 0.5, "max_value": 3.0, "threshold": 1.0},
+        },
+        lambda x: np.where(x >= 3.0, 3.0, np.where(x >= 1.0, x, 0.5 * (x - 1.0))),
+    ),
+    (
+        partial(activations.relu, threshold=1.0),
+        {"class_name": "relu", "config": {"threshold": 1.0}},
+        lambda x: np.where(x >= 1.0, x, 0.0),
+    ),
+    (partial(activations.relu, max_value=6), "relu6", lambda x: np.clip(x, 0.0, 6.0)),
+    (activations.hard_swish, "hard_silu", lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0),
+    (partial(activations.gelu, approximate=True), "gelu_tanh", None),
+    (activations.log_softmax, "log_softmax", lambda x: np.log(softmax(x))),
+]
+
+
+@pytest.mark.parametrize(("function", "config", "right"), PARTIALS)
+def test_activations_with_arguments(
+    function: Any, config: Any, right: Callable[[Any], Any] | None
+) -> None:
+    spec = activations.get(function)
+    assert activations.serialize(function) == activations.serialize(spec) == config
+    assert activations.deserialize(json.loads(json.dumps(config))) == spec
+    x = np.linspace(-8.03, 8.0, 33, dtype=np.float32).reshape(3, 11)
+    for layer in (layers.Activation(function), layers.Activation(config)):
+        assert layer.get_config()["activation"] == config
+        copy = layers.Activation.from_config(layer.get_config())
+        np.testing.assert_array_equal(copy(x), layer(x))
+        np.testing.assert_array_equal(layer(x), function(x))
+        if right:
+            close(layer(x), right(x.astype(np.float64)))
+    dense = layers.Dense(3, function)
+    assert dense.get_config()["activation"] == config
+    assert layers.Dense.from_config(dense.get_config()).activation == spec
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "text"),
+    [
+        (partial(activations.elu, 0.5), TypeError, "expected arguments by name"),
+        (partial(activations.elu, beta=0.5), TypeError, "elu: got an unexpected keyword"),
+        ("threshold", TypeError, "threshold: missing a required argument: 'threshold'; pass func"),
+        (partial(np.tanh, alpha=1), ValueError, "expected one of celu, "),
+        ({"class_name": "nope"}, ValueError, "expected one of celu, .*got 'nope'"),
+        ({"config": {}}, ValueError, "expected one of celu, .*got None"),
+    ],
+)
+def test_bad_arguments_of_activations(bad: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=f"^activation:? {text}"):
+        layers.Activation(bad)
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "bad"),
+    [
+        ("elu", "alpha", -1.0),
+        ("celu", "alpha", 0.0),
+        ("squareplus", "b", -1.0),
+        ("squareplus", "b", np.inf),
+        ("leaky_relu", "negative_slope", -0.1),
+        ("hard_shrink", "threshold", -0.5),
+        ("soft_shrink", "threshold", np.nan),
+        ("relu", "max_value", -1.0),
+        ("relu", "negative_slope", np.inf),
+        ("relu", "threshold", np.nan),
+    ],
+)
+def test_arguments_of_activations_have_limits(function: str, argument: str, bad: float) -> None:
+    limited = partial(getattr(activations, function), **{argument: bad})
+    for use in (layers.Activation, limited):
+        with pytest.raises(ValueError, match=f"^{function}: expected {argument} in .*, got"):
+            use(limited if use is layers.Activation else [1.0])
+    for wrong in ("1", None, True):
+        if (wrong, argument) == (None, "max_value"):
+            continue
+        with pytest.raises(TypeError, match=f"^{function}: expected {argument} to be a number"):
+            layers.Activation(partial(getattr(activations, function), **{argument: wrong}))
+
+
 def relu_general(x: Any) -> Any:
     return np.where(x >= 3.0, 3.0, np.where(x >= 1.0, x, 0.5 * (x - 1.0)))
 
@@ -794,7 +911,8 @@ def relu_general(x: Any) -> Any:
 def test_unknown_activations_list_what_there_is(bad: Any) -> None:
     for use in (layers.Activation, lambda a: layers.Dense(1, a), activations.get):
         with pytest.raises(
-            (ValueError, TypeError), match=r"activation: expected one of elu, .*tanh, got"
+            (ValueError, TypeError),
+            match=r"activation: expected one of celu, .*tanh_shrink, threshold, got",
         ):
             use(bad)
 

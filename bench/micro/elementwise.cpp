@@ -75,6 +75,37 @@ Work softmax_backward(Shape shape, const Kernels& k, Arrays& arrays) {
   return work;
 }
 
+Work log_softmax_forward(Shape shape, const Kernels& k, Arrays& arrays) {
+  const Array x = arrays.random(shape), y = arrays.zeros(shape);
+  Work work(k.log_softmax_forward, SoftmaxForward{x.tensor(), y.tensor()}, shape.rows);
+  work.traffic({x}, {y});
+  work.wrong = [=] {
+    return compare("y", y, [=](int64_t r, int64_t c) {
+      double sum = 0.0;
+      for (int64_t j = 0; j < x.columns; ++j) sum += std::exp(double{x.at(r, j)} - x.at(r, c));
+      return -std::log(sum);
+    });
+  };
+  return work;
+}
+
+Work log_softmax_backward(Shape shape, const Kernels& k, Arrays& arrays) {
+  const Array y = arrays.random(shape, -7.0f, 0.0f);
+  const Array dy = arrays.random(shape), dx = arrays.zeros(shape);
+  const SoftmaxBackward args{y.tensor(), dy.tensor(), dx.tensor()};
+  Work work(k.log_softmax_backward, args, shape.rows);
+  work.traffic({y, dy}, {dx});
+  work.wrong = [=] {
+    const Formula wanted = [=](int64_t r, int64_t c) {
+      double sum = 0.0;
+      for (int64_t j = 0; j < y.columns; ++j) sum += dy.at(r, j);
+      return dy.at(r, c) - std::exp(double{y.at(r, c)}) * sum;
+    };
+    return compare("dx", dx, wanted, 1e-4);
+  };
+  return work;
+}
+
 // Philox4x32-10, one number at a time: the c-th of a row.
 uint32_t philox(uint32_t row, uint32_t c, uint32_t update, uint64_t key) {
   uint32_t x[4] = {c / 64 * 16 + c % 16, row, update, 0}, low = static_cast<uint32_t>(key);
@@ -181,6 +212,8 @@ void add_elementwise() {
     row("prelu_backward", prelu_backward);
     row("softmax_forward", softmax_forward);
     row("softmax_backward", softmax_backward);
+    row("log_softmax_forward", log_softmax_forward);
+    row("log_softmax_backward", log_softmax_backward);
     row("dropout", dropout);
     row("reshape", reshape);
     row("gather", gather);

@@ -14,6 +14,8 @@ const Activation& activation_named(const std::string& name) {
                         "'");
 }
 
+std::string text(float number) { return py::str(py::float_(double{number})); }
+
 void fill_parameters(const Activation& f, const std::vector<float>& given, float* parameter) {
   if (static_cast<int>(given.size()) > f.parameters) {
     throw py::value_error(std::string("parameters: ") + f.name + " takes at most " +
@@ -24,8 +26,8 @@ void fill_parameters(const Activation& f, const std::vector<float>& given, float
     parameter[i] = has ? given[static_cast<std::size_t>(i)] : f.parameter_default[i];
     if (parameter[i] >= f.parameter_minimum[i]) continue;
     throw py::value_error(std::string(f.name) + ": expected " + f.parameter_name[i] +
-                          " of at least " + std::to_string(f.parameter_minimum[i]) + ", got " +
-                          std::to_string(parameter[i]));
+                          " of at least " + text(f.parameter_minimum[i]) + ", got " +
+                          text(parameter[i]));
   }
 }
 
@@ -84,23 +86,40 @@ void prelu_backward(PyProgram& self, py::object x, py::object alpha, py::object 
   self.program.record(kernels().prelu_backward, args, {a.extents(), false, work_of(args.x, 6.0)});
 }
 
-void softmax_forward(PyProgram& self, py::object x, py::object y) {
+void record_softmax(PyProgram& self, KernelOf<SoftmaxForward> kernel, py::object x, py::object y) {
   Arguments a(self);
   SoftmaxForward args{};
   args.x = a.batch(x, "x", Access::kRead);
   args.y = a.batch_like(y, "y", Access::kWrite, args.x);
   a.check({{"x", "y"}});
-  self.program.record(kernels().softmax_forward, args, {a.extents(), false, work_of(args.x, 20.0)});
+  self.program.record(kernel, args, {a.extents(), false, work_of(args.x, 20.0)});
 }
 
-void softmax_backward(PyProgram& self, py::object y, py::object dy, py::object dx) {
+void record_softmax_backward(PyProgram& self, KernelOf<SoftmaxBackward> kernel, double work,
+                             py::object y, py::object dy, py::object dx) {
   Arguments a(self);
   SoftmaxBackward args{};
   args.y = a.batch(y, "y", Access::kRead);
   args.dy = a.batch_like(dy, "dy", Access::kRead, args.y);
   args.dx = a.batch_like(dx, "dx", Access::kWrite, args.y);
   a.check({{"dy", "dx"}});
-  self.program.record(kernels().softmax_backward, args, {a.extents(), false, work_of(args.y, 4.0)});
+  self.program.record(kernel, args, {a.extents(), false, work_of(args.y, work)});
+}
+
+void softmax_forward(PyProgram& self, py::object x, py::object y) {
+  record_softmax(self, kernels().softmax_forward, x, y);
+}
+
+void softmax_backward(PyProgram& self, py::object y, py::object dy, py::object dx) {
+  record_softmax_backward(self, kernels().softmax_backward, 4.0, y, dy, dx);
+}
+
+void log_softmax_forward(PyProgram& self, py::object x, py::object y) {
+  record_softmax(self, kernels().log_softmax_forward, x, y);
+}
+
+void log_softmax_backward(PyProgram& self, py::object y, py::object dy, py::object dx) {
+  record_softmax_backward(self, kernels().log_softmax_backward, 25.0, y, dy, dx);
 }
 
 void dropout(PyProgram& self, py::object x, py::object y, double rate, uint32_t layer) {
@@ -133,7 +152,7 @@ void reshape(PyProgram& self, py::object x, py::object y) {
 struct ActivationInfo {
   std::string name, formula;
   bool needs_input;
-  py::dict parameters;
+  py::dict parameters, minimums;
 };
 
 py::dict activation_table() {
@@ -141,9 +160,10 @@ py::dict activation_table() {
   const Kernels& k = kernels();
   for (int i = 0; i < k.activation_count; ++i) {
     const Activation& f = k.activations[i];
-    ActivationInfo info{f.name, f.formula, f.needs_input, {}};
+    ActivationInfo info{f.name, f.formula, f.needs_input, {}, {}};
     for (int p = 0; p < f.parameters; ++p) {
       info.parameters[f.parameter_name[p]] = f.parameter_default[p];
+      info.minimums[f.parameter_name[p]] = f.parameter_minimum[p];
     }
     table[f.name] = info;
   }
@@ -157,7 +177,8 @@ void bind_elementwise(py::module_& module, py::class_<PyProgram>& program) {
       .def_readonly("name", &ActivationInfo::name)
       .def_readonly("formula", &ActivationInfo::formula)
       .def_readonly("needs_input", &ActivationInfo::needs_input)
-      .def_readonly("parameters", &ActivationInfo::parameters);
+      .def_readonly("parameters", &ActivationInfo::parameters)
+      .def_readonly("minimums", &ActivationInfo::minimums);
   module.attr("activations") = activation_table();
   const py::object none_given = py::tuple();
   define(program, "activation_forward", activation_forward,
@@ -168,6 +189,8 @@ void bind_elementwise(py::module_& module, py::class_<PyProgram>& program) {
   define(program, "prelu_backward", prelu_backward, {{"x"}, {"alpha"}, {"dy"}, {"dalpha"}, {"dx"}});
   define(program, "softmax_forward", softmax_forward, {{"x"}, {"y"}});
   define(program, "softmax_backward", softmax_backward, {{"y"}, {"dy"}, {"dx"}});
+  define(program, "log_softmax_forward", log_softmax_forward, {{"x"}, {"y"}});
+  define(program, "log_softmax_backward", log_softmax_backward, {{"y"}, {"dy"}, {"dx"}});
   define(program, "dropout", dropout, {{"x"}, {"y"}, {"rate"}, {"layer"}});
   define(program, "reshape", reshape, {{"x"}, {"y"}});
 }

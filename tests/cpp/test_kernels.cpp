@@ -101,13 +101,14 @@ void test_dense(int64_t n, int64_t in, int64_t out) {
 }
 
 void test_batch_norm(int64_t n, int64_t columns) {
-  Buffer x(n, columns), y(n, columns), dy(n, columns), dx(n, columns), workspace(5, columns);
+  Buffer x(n, columns), y(n, columns), dy(n, columns), dx(n, columns), workspace(7, columns);
   const auto width = static_cast<std::size_t>(workspace.pitch);
   const auto chunks = static_cast<std::size_t>(chunks_of(n).count);
   std::vector<double> mean(width), variance(width), partial(2 * chunks * width);
   x.fill(), dy.fill();
   const BatchStatistics statistics{&workspace.at(0, 0), &workspace.at(1, 0), &workspace.at(2, 0),
-                                   mean.data(),         variance.data(),     partial.data()};
+                                   &workspace.at(5, 0), &workspace.at(6, 0), mean.data(),
+                                   variance.data(),     partial.data()};
   Program program(n);
   program.record(kernels().batch_norm_forward,
                  BatchNormForward{x.tensor(), nullptr, nullptr, y.tensor(), {}, statistics, 1e-3},

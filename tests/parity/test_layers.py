@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -20,13 +22,26 @@ pytestmark = helpers.quiet
 fixed = helpers.fixed
 few = settings(fixed, max_examples=3)
 
-# Keras has no name for gelu(approximate=True); its function is compared below.
-NAMES = sorted({*activations._FUNCTIONS, *activations._ALIASES} - {"gelu_tanh"})
+# Keras has no name for gelu(approximate=True); its function is compared below. "threshold" alone is
+# no activation, there or here: its arguments have no defaults.
+NAMES = sorted({*activations.FUNCTIONS, *activations.ALIASES} - {"gelu_tanh", "threshold"})
 # Names that Keras does not know.
 OTHERS: dict[str, Callable[..., Any]] = {
     "gelu_tanh": lambda x: keras.activations.gelu(x, approximate=True)
 }
-KINKS = {"relu": [0.0], "relu6": [0.0, 6.0], "leaky_relu": [0.0], "hard_sigmoid": [-3.0, 3.0]}
+KINKS = {
+    "relu": [0.0],
+    "relu6": [0.0, 6.0],
+    "leaky_relu": [0.0],
+    "hard_sigmoid": [-3.0, 3.0],
+    "hard_silu": [-3.0, 3.0],
+    "hard_swish": [-3.0, 3.0],
+    "hard_tanh": [-1.0, 1.0],
+    "hard_shrink": [-0.5, 0.5],
+    "soft_shrink": [-0.5, 0.5],
+    "sparse_plus": [-1.0, 1.0],
+    "sparse_sigmoid": [-1.0, 1.0],
+}
 
 
 class Case:
@@ -139,13 +154,52 @@ def test_activation(name: str, case: Case) -> None:
     pair(ours, theirs, case.shape)
     if name == "softmax":  # a row is a sum, and so is its gradient
         agree("Softmax", ours, theirs, x, softmax=True)
+    elif name == "log_softmax":
+        agree("log_softmax", ours, theirs, x)
     else:
         agree("Activation", ours, theirs, x, elements=True, kinks=kinks)
 
 
+def test_all_of_keras_are_here() -> None:
+    theirs = set(keras.src.activations.ALL_OBJECTS_DICT)
+    assert theirs - {*activations.FUNCTIONS, *activations.ALIASES} == {"glu", "sparsemax"}
+
+
+# Arguments drawn anew for each case, and where the kinks then are.
+DRAWN: dict[str, Callable[[Case], tuple[dict[str, float], list[float]]]] = {
+    "elu": lambda case: ({"alpha": case.rng.uniform(0.0, 3.0)}, [0.0]),
+    "celu": lambda case: ({"alpha": case.rng.uniform(0.1, 3.0)}, [0.0]),
+    "leaky_relu": lambda case: ({"negative_slope": case.rng.uniform(0.0, 2.0)}, [0.0]),
+    "squareplus": lambda case: ({"b": case.rng.uniform(0.1, 9.0)}, []),
+    **dict.fromkeys(
+        ("hard_shrink", "soft_shrink"),
+        lambda case: ({"threshold": (t := case.pick(0.0, 0.25, 1.5))}, [-t, t]),
+    ),
+    "threshold": lambda case: (
+        {"threshold": (t := case.pick(-1.0, 0.0, 0.5)), "default_value": case.rng.normal()},
+        [t],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@fixed
+@given(cases)
+def test_activation_with_arguments(name: str, case: Case) -> None:
+    arguments, kinks = DRAWN[name](case)
+    ours, theirs = (
+        library.layers.Activation(
+            functools.partial(getattr(library.activations, name), **arguments)
+        )
+        for library in (evengrad, keras)
+    )
+    pair(ours, theirs, case.shape)
+    agree("Activation", ours, theirs, inputs(case, kinks), elements=True, kinks=kinks)
+
+
 # Arguments of the functions, where they have some.
 FUNCTIONS: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in NAMES if name not in activations._ALIASES),
+    *((name, {}) for name in NAMES),
     ("relu", {"negative_slope": 0.3}),
     ("relu", {"max_value": 2.0}),
     ("relu", {"threshold": 0.5}),
@@ -153,7 +207,13 @@ FUNCTIONS: list[tuple[str, dict[str, Any]]] = [
     ("leaky_relu", {"negative_slope": 0.05}),
     ("elu", {"alpha": 0.4}),
     ("gelu", {"approximate": True}),
-    ("gelu", {"approximate": True}),
+    ("celu", {"alpha": 0.4}),
+    ("squareplus", {"b": 1.5}),
+    ("hard_shrink", {"threshold": 0.8}),
+    ("soft_shrink", {"threshold": 0.8}),
+    ("threshold", {"threshold": 0.8, "default_value": -2.0}),
+    ("softmax", {"axis": 0}),
+    ("log_softmax", {"axis": 0}),
 ]
 
 
@@ -348,6 +408,18 @@ def same_bits(ours: Any, theirs: Any, case: Case) -> None:
     b = helpers.of_keras(theirs, x, dy, training=False)
     np.testing.assert_array_equal(a.y, b.y)
     np.testing.assert_array_equal(a.dx, b.dx)
+
+
+def test_same_arguments_of_functions() -> None:
+    for name in NAMES:
+        made, expected = (
+            [
+                (p.name, p.default)
+                for p in inspect.signature(getattr(library.activations, name)).parameters.values()
+            ]
+            for library in (evengrad, keras)
+        )
+        assert made == expected, name
 
 
 def test_same_defaults() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evengrad import _validation, activations, initializers
 from evengrad._program import Program
+from evengrad.activations.piecewise import relu_spec
 from evengrad.layers.base import Layer, Shape, initializer_of
 from evengrad.variable import Variable
 
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Activation(Layer):
-    """y = f(x), element by element (softmax: row by row).
+    """y = f(x), element by element (softmax and log_softmax: row by row).
 
     Parameters
     ----------
-    activation : str or function of evengrad.activations
-        For instance "elu".
+    activation : str, function or partial of evengrad.activations
+        For instance "elu", `activations.elu` or `partial(activations.elu, alpha=0.5)`.
     **kwargs
         Of `Layer`: name, trainable, input_shape.
 
@@ -32,7 +33,7 @@ class Activation(Layer):
     array([[0., 2.]], dtype=float32)
     """
 
-    def __init__(self, activation: str | Callable[..., Any], **kwargs: Any) -> None:
+    def __init__(self, activation: activations.Identifier, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
 
@@ -46,7 +47,7 @@ class Activation(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal layer."""
-        return super().get_config() | {"activation": self.activation.name}
+        return super().get_config() | {"activation": activations.serialize(self.activation)}
 
 
 class _Fixed(Activation):
@@ -73,6 +74,16 @@ class ReLU(_Fixed):
         Default 0.
     **kwargs
         Of `Layer`: name, trainable, input_shape.
+
+    References
+    ----------
+    .. [1] Nair, Hinton 2010, https://icml.cc/Conferences/2010/papers/432.pdf
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> layers.ReLU(6.0, negative_slope=0.5)([[-1.0, 2.0, 9.0]])
+    array([[-0.5,  2. ,  6. ]], dtype=float32)
     """
 
     _arguments = ("max_value", "negative_slope", "threshold")
@@ -91,7 +102,7 @@ class ReLU(_Fixed):
         self.max_value = max_value
         self.negative_slope = _validation.check_number(who, "negative_slope", negative_slope, 0.0)
         self.threshold = _validation.check_number(who, "threshold", threshold, 0.0)
-        self.activation = activations.relu_spec(self.negative_slope, max_value, self.threshold)
+        self.activation = relu_spec(self.negative_slope, max_value, self.threshold)
 
 
 class LeakyReLU(_Fixed):
@@ -105,6 +116,17 @@ class LeakyReLU(_Fixed):
         Older name of negative_slope.
     **kwargs
         Of `Layer`: name, trainable, input_shape.
+
+    References
+    ----------
+    .. [1] Maas, Hannun, Ng 2013,
+       https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> layers.LeakyReLU()([[-1.0, 2.0]])
+    array([[-0.3,  2. ]], dtype=float32)
     """
 
     _arguments = ("negative_slope",)
@@ -127,6 +149,16 @@ class ELU(_Fixed):
         Default 1.
     **kwargs
         Of `Layer`: name, trainable, input_shape.
+
+    References
+    ----------
+    .. [1] Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> layers.ELU(0.5)([[-100.0, 2.0]])
+    array([[-0.5,  2. ]], dtype=float32)
     """
 
     _arguments = ("alpha",)
@@ -138,7 +170,23 @@ class ELU(_Fixed):
 
 
 class SELU(_Fixed):
-    """y = 1.0507 (x where x > 0, else 1.6733 (e^x - 1)); wants "lecun_normal" kernels."""
+    """y = 1.0507 (x where x > 0, else 1.6733 (e^x - 1)); wants "lecun_normal" kernels.
+
+    Parameters
+    ----------
+    **kwargs
+        Of `Layer`: name, trainable, input_shape.
+
+    References
+    ----------
+    .. [1] Klambauer et al. 2017, arXiv:1706.02515
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> layers.SELU()([[-100.0, 1.0]])
+    array([[-1.7580993,  1.050701 ]], dtype=float32)
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("selu", **kwargs)
@@ -153,6 +201,17 @@ class Softmax(_Fixed):
         -1, the only one there is.
     **kwargs
         Of `Layer`: name, trainable, input_shape.
+
+    References
+    ----------
+    .. [1] Bridle 1990, doi:10.1007/978-3-642-76153-9_28
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> layers.Softmax()([[1.0, 1.0], [0.0, 1000.0]])
+    array([[0.5, 0.5],
+           [0. , 1. ]], dtype=float32)
     """
 
     _arguments = ("axis",)
@@ -167,6 +226,8 @@ class Softmax(_Fixed):
 class PReLU(Layer):
     """y = x where x > 0, else alpha x, with a learned alpha for each feature.
 
+    Where alpha is 0, so is y below 0, at -inf too.
+
     Parameters
     ----------
     alpha_initializer : str or Initializer
@@ -180,6 +241,12 @@ class PReLU(Layer):
     References
     ----------
     .. [1] He, Zhang, Ren, Sun 2015, arXiv:1502.01852
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> layers.PReLU("ones")([[-1.0, 2.0]])
+    array([[-1.,  2.]], dtype=float32)
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evengrad import _validation, activations, initializers
@@ -22,7 +22,7 @@ class Dense(Layer):
     ----------
     units : int, at least 1
         Size of the output's last axis.
-    activation : str or function of evengrad.activations, optional
+    activation : str, function or partial of evengrad.activations, optional
         Default: linear.
     use_bias : bool
         Leave it out before a batch normalization, which subtracts it anyway.
@@ -47,7 +47,7 @@ class Dense(Layer):
     def __init__(
         self,
         units: int,
-        activation: str | Callable[..., Any] | None = None,
+        activation: activations.Identifier = None,
         use_bias: bool = True,
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         bias_initializer: str | initializers.Initializer = "zeros",
@@ -119,7 +119,7 @@ class Dense(Layer):
         """Return the arguments that make an equal layer."""
         return super().get_config() | {
             "units": self.units,
-            "activation": self.activation.name,
+            "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
