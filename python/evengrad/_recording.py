@@ -114,9 +114,12 @@ def _backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
             dy = dx
 
 
-def record_prediction(layers: Sequence[Layer], shape: tuple[int, ...], capacity: int) -> Program:
-    """Gather, forward, scatter."""
+def record_prediction(
+    layers: Sequence[Layer], shape: tuple[int, ...], capacity: int, linear: Layer | None = None
+) -> Program:
+    """Gather, forward, scatter; of the layer `linear` without its activation."""
     program = Program(capacity, training=False)
+    program.fused = linear
     x = _input(program, shape, layers)
     program.gather(x, None, None, None)
     program.scatter(_forward(program, layers, x))

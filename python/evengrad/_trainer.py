@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -165,7 +164,7 @@ class Trainer(Compiled):
         """Return the loss, or [loss, metrics...], or a dict, in inference mode."""
         self.compiled_loss("evaluate")
         show = _verbosity("evaluate", verbose)
-        rows = _batch_rows("evaluate", batch_size)
+        rows = batch_rows("evaluate", batch_size)
         if steps is not None:
             _validation.check_count("evaluate", "steps", steps)
         logs = self._evaluate("evaluate", x, y, sample_weight, rows, steps)
@@ -188,7 +187,7 @@ class Trainer(Compiled):
             Accepted, without effect.
         """
         _verbosity("predict", verbose)
-        return self._predict("predict", x, _batch_rows("predict", batch_size))
+        return self._predict("predict", x, batch_rows("predict", batch_size))
 
     def predict_on_batch(self, x: Any) -> NDArray[np.float32]:
         """Return the outputs for one batch."""
@@ -224,15 +223,11 @@ class Trainer(Compiled):
         with self._lock:
             samples = _data.samples(self, who, x)
             program = self._prediction(min(rows or len(samples), len(samples)))
-            output = np.empty((len(samples), *self.sample_output_shape()), np.float32)
-            for first, count in training.chunks(math.ceil(len(samples) / program.capacity)):
-                program.run_batches(
-                    samples, output=output, first=first * program.capacity, steps=count
-                )
-        return output
+            return training.predict(program, samples, self.sample_output_shape())
 
 
-def _batch_rows(who: str, batch_size: int | None) -> int:
+def batch_rows(who: str, batch_size: int | None) -> int:
+    """Samples at a time of what runs in inference mode."""
     if batch_size is None:
         return _PREDICTION_ROWS
     return _validation.check_count(who, "batch_size", batch_size)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evengrad import _summary, _validation
+from evengrad import _auto, _summary, _validation
+from evengrad._calibration import Calibrated
 from evengrad._names import unique_name
-from evengrad._trainer import Trainer
 from evengrad.layers.base import Layer, Shape
 from evengrad.layers.input import InputLayer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evengrad.variable import Variable
 
 
-class Sequential(Trainer):
+class Sequential(Calibrated):
     """A stack of layers, trained and used as one.
 
     Parameters
@@ -72,6 +72,7 @@ class Sequential(Trainer):
             layer.build_once(self.sample_output_shape() if self.layers else shape)
         self._shape = shape
         self.layers.append(layer)
+        _auto.settle(self.layers)
 
     def pop(self) -> Layer:
         """Remove the last layer and return it."""
@@ -97,6 +98,7 @@ class Sequential(Trainer):
             layer.build_once(shape)
             assert layer.output_shape is not None
             shape = layer.output_shape
+        _auto.settle(self.layers)
 
     @property
     def built(self) -> bool:

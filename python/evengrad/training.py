@@ -17,7 +17,9 @@ from evengrad.callbacks import CallbackList
 from evengrad.errors import NonFiniteError
 
 if TYPE_CHECKING:
+    from evengrad._program import Program
     from evengrad._trainer import Trainer
+    from evengrad.layers.base import Shape
 
 _CHUNK_SECONDS = 0.05  # how long a replay may keep signals and callbacks waiting
 _MOST_SKIPPED = 10
@@ -174,6 +176,14 @@ def evaluate(
         recording.program.run_batches(*data, first=first * recording.program.capacity, steps=count)
     epoch.rows = min(total * recording.program.capacity, len(data.x))
     return epoch.logs()
+
+
+def predict(program: Program, samples: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:
+    """Outputs of that shape for samples, by a program that gathers and scatters."""
+    output = np.empty((len(samples), *shape), np.float32)
+    for first, count in chunks(math.ceil(len(samples) / program.capacity)):
+        program.run_batches(samples, output=output, first=first * program.capacity, steps=count)
+    return output
 
 
 def chunks(steps: int, size: int = 64) -> Sequence[tuple[int, int]]:

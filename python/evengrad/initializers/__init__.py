@@ -28,8 +28,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from evengrad._names import snake_case
+from evengrad.initializers.auto import Auto
 from evengrad.initializers.base import Function, Initializer
 from evengrad.initializers.constant import Constant, Identity, Ones, Zeros
+from evengrad.initializers.gain import calculate_gain
 from evengrad.initializers.random import Orthogonal, RandomNormal, RandomUniform, TruncatedNormal
 from evengrad.initializers.variance_scaling import (
     GlorotNormal,
@@ -43,10 +45,10 @@ from evengrad.initializers.variance_scaling import (
 )
 
 __all__ = [
-    "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity",
+    "Auto", "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity",
     "Initializer", "LecunNormal", "LecunUniform", "Ones", "Orthogonal", "RandomNormal",
-    "RandomUniform", "TruncatedNormal", "VarianceScaling", "Zeros", "compute_fans", "get",
-    "serialize",
+    "RandomUniform", "TruncatedNormal", "VarianceScaling", "Zeros", "calculate_gain",
+    "compute_fans", "deserialize", "get", "serialize",
 ]  # fmt: skip
 
 _CLASSES: dict[str, type[Initializer]] = {
@@ -54,10 +56,17 @@ _CLASSES: dict[str, type[Initializer]] = {
     for c in (
         Zeros, Ones, Constant, Identity, RandomNormal, TruncatedNormal, RandomUniform, Orthogonal,
         VarianceScaling, GlorotNormal, GlorotUniform, HeNormal, HeUniform, LecunNormal,
-        LecunUniform,
+        LecunUniform, Auto,
     )
 }  # fmt: skip
-_ALIASES = {"zero": "zeros", "one": "ones", "normal": "random_normal", "uniform": "random_uniform"}
+_ALIASES = {
+    "zero": "zeros",
+    "one": "ones",
+    "normal": "random_normal",
+    "uniform": "random_uniform",
+    "identity_initializer": "identity",
+    "orthogonal_initializer": "orthogonal",
+}
 
 
 def get(identifier: object) -> Initializer | None:
@@ -135,3 +144,17 @@ def serialize(initializer: Initializer | None) -> dict[str, Any] | None:
     if not isinstance(initializer, Initializer):
         raise TypeError(f"serialize: expected an Initializer, got {initializer!r}")
     return {"class_name": type(initializer).__name__, "config": initializer.get_config()}
+
+
+def deserialize(config: Mapping[str, Any]) -> Initializer:
+    """Make an initializer from what `serialize` returned, or Keras' function of that name.
+
+    Examples
+    --------
+    >>> from evengrad import initializers
+    >>> initializers.deserialize({"class_name": "Constant", "config": {"value": 0.5}})
+    Constant(value=0.5)
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"deserialize: expected a dict, got {config!r}")
+    return _configured(config)

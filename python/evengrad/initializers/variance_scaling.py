@@ -13,7 +13,7 @@ from evengrad.initializers.random import RandomInitializer, normal, truncated_no
 MODES = ("fan_in", "fan_out", "fan_avg")
 DISTRIBUTIONS = ("truncated_normal", "normal", "untruncated_normal", "uniform")
 # Standard deviation of a standard normal variable truncated at 2.
-_TRUNCATED_STDDEV = 0.87962566103423978
+TRUNCATED_STDDEV = 0.87962566103423978
 
 
 def compute_fans(
@@ -106,7 +106,7 @@ class VarianceScaling(RandomInitializer):
             return uniform(self._generator, shape, -limit, limit)
         if self.distribution == "untruncated_normal":
             return normal(self._generator, shape, 0.0, stddev)
-        return truncated_normal(self._generator, shape, 0.0, stddev / _TRUNCATED_STDDEV)
+        return truncated_normal(self._generator, shape, 0.0, stddev / TRUNCATED_STDDEV)
 
 
 class _Named(VarianceScaling):

@@ -227,6 +227,11 @@ class Layer(Versioned):
     def weights_were_set(self) -> None:
         """Called after set_weights; for layers whose state is more than their weights."""
 
+    @property
+    def live_arrays(self) -> list[NDArray[Any]]:
+        """The live arrays of all that training changes."""
+        return [v.storage for v in self._variables]
+
     # -- in Python
 
     def call(self, inputs: F32, *args: Any, **kwargs: Any) -> NDArray[Any]:

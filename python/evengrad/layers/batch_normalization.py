@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evengrad import _validation, initializers
 from evengrad._program import Program
@@ -27,7 +28,7 @@ class BatchNormalization(Layer):
     Parameters
     ----------
     axis : int
-        -1, the last, the only one there is.
+        -1, the last, or its number with the batch counted as 0; there is no other.
     momentum : float in [0, 1]
         Weight of the old moving value, default 0.99.
     epsilon : float, above 0
@@ -40,6 +41,10 @@ class BatchNormalization(Layer):
         With True, the default, the t-th batch weighs w = (1 - m) / (1 - m^t): the moving values
         are right from the first batch on. With False w = 1 - m, as in Keras, which lags for some
         hundred steps. `set_weights` makes the given values count as old: w = 1 - m from there.
+    renorm, synchronized : bool
+        False, the only value there is, for configurations of Keras.
+    renorm_clipping, renorm_momentum
+        Accepted, without effect.
     **kwargs
         Of `Layer`: name, trainable, input_shape.
 
@@ -73,7 +78,12 @@ class BatchNormalization(Layer):
         gamma_initializer: str | initializers.Initializer = "ones",
         moving_mean_initializer: str | initializers.Initializer = "zeros",
         moving_variance_initializer: str | initializers.Initializer = "ones",
+        *,
         debias: bool = True,
+        renorm: bool = False,
+        renorm_clipping: Any = None,
+        renorm_momentum: float = 0.99,
+        synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -88,6 +98,16 @@ class BatchNormalization(Layer):
         self.moving_mean_initializer = initializer_of(moving_mean_initializer)
         self.moving_variance_initializer = initializer_of(moving_variance_initializer)
         self.debias = _validation.check_flag(who, "debias", debias)
+        if _validation.check_flag(who, "renorm", renorm):
+            raise ValueError(
+                f"{who}: expected renorm=False, got True; use debias=True, the default, and larger "
+                "batches, or model.recalibrate(x) after training"
+            )
+        if _validation.check_flag(who, "synchronized", synchronized):
+            raise ValueError(
+                f"{who}: expected synchronized=False, got True; a batch is on one machine, whose "
+                "threads share its statistics"
+            )
         self.gamma: Variable | None = None
         self.beta: Variable | None = None
         self.moving_mean: Variable | None = None
@@ -115,6 +135,19 @@ class BatchNormalization(Layer):
     def weights_were_set(self) -> None:
         """Let the given moving statistics count as old."""
         self._batches[0] = _WARM
+
+    def set_moving(self, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> None:
+        """Overwrite the moving statistics; they count as old from here on."""
+        assert self.moving_mean is not None
+        assert self.moving_variance is not None
+        self.moving_mean.assign(mean)
+        self.moving_variance.assign(variance)
+        self.weights_were_set()
+
+    @property
+    def live_arrays(self) -> list[NDArray[Any]]:
+        """The live arrays of all that training changes, the count of batches among them."""
+        return [*super().live_arrays, self._batches]
 
     def forward(self, program: Program, x: F32) -> F32:
         """Record the normalization, in training also the update of the moving statistics."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evengrad import _validation, activations, initializers
 from evengrad._program import Program
 from evengrad.layers.base import Layer, Shape, initializer_of
@@ -27,7 +29,8 @@ class Dense(Layer):
     use_bias : bool
         Leave it out before a batch normalization, which subtracts it anyway.
     kernel_initializer : str or Initializer
-        Default "glorot_uniform"; "he_normal" suits ReLU and its kin, "lecun_normal" SELU.
+        Default "glorot_uniform"; "he_normal" suits ReLU and its kin, "lecun_normal" SELU, "auto"
+        any activation.
     bias_initializer : str or Initializer
         Default "zeros".
     **kwargs
@@ -61,6 +64,8 @@ class Dense(Layer):
         self.bias_initializer = initializer_of(bias_initializer)
         self.kernel: Variable | None = None
         self.bias: Variable | None = None
+        self._drawn = b""  # digest of the kernel as "auto" made it
+        self._gain = 1.0
 
     def compute_output_shape(self, input_shape: Sequence[int]) -> Shape:
         """(..., n_in) -> (..., units)."""
@@ -68,11 +73,38 @@ class Dense(Layer):
 
     def make_variables(self, input_shape: Shape) -> None:
         """Kernel and bias."""
-        self.kernel = self.add_weight(
-            (input_shape[-1], self.units), self.kernel_initializer, "kernel"
-        )
+        shape, start = (input_shape[-1], self.units), self.kernel_initializer
+        if isinstance(start, initializers.Auto):
+            start = start.suited_to(self.activation)
+            self._gain = start.gain
+        self.kernel = self.add_weight(shape, start, "kernel")
+        self._drawn = self._digest()
         if self.use_bias:
             self.bias = self.add_weight((self.units,), self.bias_initializer, "bias")
+
+    @property
+    def draws_for_activation(self) -> bool:
+        """Whether the kernel is there and its initializer "auto"."""
+        return self.kernel is not None and isinstance(self.kernel_initializer, initializers.Auto)
+
+    def suit(self, follower: activations.Spec) -> None:
+        """Scale the kernel, if it is as "auto" drew it, to the activation of the layer behind."""
+        assert self.kernel is not None
+        assert isinstance(self.kernel_initializer, initializers.Auto)
+        activation = follower if self.activation.name == "linear" else self.activation
+        gain = self.kernel_initializer.suited_to(activation).gain
+        if gain == self._gain or self._digest() != self._drawn:
+            return
+        self.kernel.value[...] = self.kernel.value * np.float64(gain / self._gain)
+        self._gain, self._drawn = gain, self._digest()
+
+    def _digest(self) -> bytes:
+        if not self.draws_for_activation:
+            return b""
+        assert self.kernel is not None
+        import hashlib  # brings OpenSSL along
+
+        return hashlib.sha256(self.kernel.numpy().tobytes()).digest()
 
     def forward(self, program: Program, x: F32) -> F32:
         """Record x kernel + bias, then the activation over it."""
