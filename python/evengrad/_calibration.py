@@ -258,21 +258,21 @@ def _moments_of(layer: Layer, inputs: F32, who: str) -> tuple[F64, F64]:
 def moments(x: F32) -> tuple[F64, F64]:
     """Mean and biased variance of each column, in float64.
 
-    Within pieces of rows around their first mean, then piece by piece: two groups of n and m rows
-    whose means differ by d have together d^2 n m / (n + m) more squares than each around its own.
+    Of distances from the first row, which are exact; within pieces of rows around their mean, then
+    piece by piece: two groups of n and m rows whose means differ by d have together
+    d^2 n m / (n + m) more squares than each around its own.
     """
-    count, mean, squares = 0, np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    origin = x[0].astype(np.float64)
+    count, mean, squares = 0, np.zeros_like(origin), np.zeros_like(origin)
     step = max(1, _PIECE // x.shape[1])
-    with np.errstate(invalid="ignore", over="ignore"):  # the caller looks at what came of it
+    with np.errstate(invalid="ignore"):  # infinities; the caller looks at what came of them
         for begin in range(0, len(x), step):
-            piece = x[begin : begin + step].astype(np.float64)
+            piece = x[begin : begin + step] - origin
             center = piece.mean(axis=0)
             piece -= center
-            offset = piece.mean(axis=0)
             more = len(piece)
-            distance = center + offset - mean
-            squares += np.square(piece).sum(axis=0) - more * offset**2
-            squares += distance**2 * (count * more / (count + more))
+            distance = center - mean
+            squares += np.square(piece).sum(axis=0) + distance**2 * (count * more / (count + more))
             mean += distance * (more / (count + more))
             count += more
-    return mean, np.maximum(squares, 0.0) / count
+    return origin + mean, squares / count
