@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from evengrad import _random, initializers
 from evengrad.initializers import (
+    Auto,
     Constant,
     GlorotNormal,
     GlorotUniform,
@@ -51,6 +52,7 @@ ALL: list[type[Any]] = [
     HeUniform,
     LecunNormal,
     LecunUniform,
+    Auto,
 ]
 RANDOM = ALL[4:]
 NAMES = {
@@ -69,6 +71,7 @@ NAMES = {
     "he_uniform": HeUniform,
     "lecun_normal": LecunNormal,
     "lecun_uniform": LecunUniform,
+    "auto": Auto,
 }
 
 
@@ -311,7 +314,14 @@ def test_names(name: str, make: type[Any]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "make"),
-    [("zero", Zeros), ("one", Ones), ("normal", RandomNormal), ("uniform", RandomUniform)],
+    [
+        ("zero", Zeros),
+        ("one", Ones),
+        ("normal", RandomNormal),
+        ("uniform", RandomUniform),
+        ("IdentityInitializer", Identity),
+        ("OrthogonalInitializer", Orthogonal),
+    ],
 )
 def test_short_names(name: str, make: type[Any]) -> None:
     assert type(initializers.get(name)) is make
@@ -348,6 +358,7 @@ def test_config_round_trip(original: Any) -> None:
     expected = type(original)(**original.get_config())((6, 4))
     copies = [
         initializers.get(config),
+        initializers.deserialize(config),
         type(original).from_config(original.get_config()),
         original.clone(),
         eval(repr(original), {c.__name__: c for c in ALL}),

@@ -68,6 +68,12 @@ OTHERWISE: dict[type[layers.Layer], dict[str, Any]] = {
     layers.Softmax: {"axis": -1},
 }
 
+# Arguments that layers accept for Keras' sake and do not keep.
+NOT_KEPT = {
+    layers.LeakyReLU: {"alpha"},
+    layers.BatchNormalization: {"renorm", "renorm_clipping", "renorm_momentum", "synchronized"},
+}
+
 each_class = pytest.mark.parametrize("cls", CLASSES)
 
 
@@ -112,10 +118,7 @@ def test_the_table_above_has_every_layer_and_argument() -> None:
     public = {getattr(layers, name) for name in layers.__all__} - {layers.Layer, layers.Input}
     assert public == set(CLASSES) == set(OTHERWISE)
     for cls, arguments in OTHERWISE.items():
-        own = set(inspect.signature(cls).parameters) - {
-            "kwargs",
-            "alpha" * (cls is layers.LeakyReLU),
-        }
+        own = set(inspect.signature(cls).parameters) - {"kwargs"} - NOT_KEPT.get(cls, set())
         base = set(inspect.signature(layers.Layer).parameters)
         assert own - base == set(arguments), cls
 
@@ -268,6 +271,41 @@ def test_batch_normalization_acts_on_the_last_axis(axis: int, shape: tuple[int, 
         layer.build(shape)
     assert layer.variables == []
     layers.BatchNormalization(axis=len(shape)).build(shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"), [("renorm", "debias=True"), ("synchronized", "one machine")]
+)
+def test_batch_normalization_refuses_by_name(name: str, instead: str) -> None:
+    text = f'^BatchNormalization "b": expected {name}=False, got True; .*{instead}'
+    with pytest.raises(ValueError, match=text) as caught:
+        layers.BatchNormalization(name="b", **{name: True})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(TypeError, match=f"expected {name} to be True or False"):
+        layers.BatchNormalization(**{name: "yes"})
+
+
+def test_batch_normalization_takes_what_keras_writes() -> None:
+    layer = layers.BatchNormalization(
+        synchronized=False, renorm=False, renorm_clipping=None, renorm_momentum=0.99
+    )
+    assert not {"renorm", "synchronized"} & layer.get_config().keys()
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_copies_go_on_counting_batches(how: Callable[[Any], Any]) -> None:
+    layer = layers.BatchNormalization(momentum=0.9)
+    batches = [1.0 + draws(20, 3, seed=seed) for seed in range(5)]
+    for x in batches[:3]:
+        layer(x, training=True)
+    twin = how(layer)
+    for x in batches[3:]:
+        layer(x, training=True)
+        twin(x, training=True)
+    means = [reference.batch_norm_statistics(x)[0] for x in batches]
+    right = reference.batch_norm_moving(np.zeros(3), means, 0.9, True)
+    close(twin.get_weights()[2], right)
+    np.testing.assert_array_equal(twin.get_weights()[2], layer.get_weights()[2])
 
 
 # Variables

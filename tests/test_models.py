@@ -885,6 +885,24 @@ def test_set_weights_makes_the_statistics_warm(through: str) -> None:
         close(model.get_weights()[3], variance)
 
 
+@pytest.mark.parametrize(("ratio", "bound"), [(1e2, 1e-5), (1e4, 2e-5), (1e6, 1e-4)])
+@pytest.mark.parametrize("rows", [32, 500])
+@pytest.mark.parametrize("through", ["training", "recalibrate"])
+def test_inference_is_exact_far_from_zero(
+    ratio: float, bound: float, rows: int, through: str
+) -> None:
+    """With moving statistics of its own making, whose first batch counts in full."""
+    model = keras.Sequential([keras.Input((20,)), layers.BatchNormalization()])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = draws(rows, 20) + np.float32(ratio)
+    if through == "training":
+        model.train_on_batch(x, x)
+    else:
+        model.recalibrate(x)
+    expected = reference.batch_norm_forward(x, None, None, 1e-3)[0]
+    assert np.abs(model.predict(x) - expected).max() <= bound
+
+
 # Names of Keras that are not here
 
 
