@@ -196,11 +196,11 @@ def test_recalibrate_leaves_the_model_as_it_was_when_it_fails() -> None:
         ]
     )
     model.compile("sgd", "mse")
-    before, batches = model.get_weights(), model.layers[0].state[-1].copy()
+    before, batches = model.get_weights(), model.layers[0].live_arrays[-1].copy()
     with pytest.raises(ValueError, match=r'^recalibrate: .*BatchNormalization "second" are beyond'):
         model.recalibrate(1e3 * draws(20, 4))
     assert same(model.get_weights(), before)
-    np.testing.assert_array_equal(model.layers[0].state[-1], batches)
+    np.testing.assert_array_equal(model.layers[0].live_arrays[-1], batches)
 
 
 @pytest.mark.parametrize("method", ["recalibrate", "lsuv"])
@@ -325,6 +325,16 @@ def test_lsuv_leaves_frozen_kernels_and_uses_frozen_statistics() -> None:
     assert before_activation(model, x)[model.layers[9].name] == pytest.approx(1.0, abs=0.1)
 
 
+def test_lsuv_behind_a_frozen_normalization() -> None:
+    """Which in training, too, uses its moving statistics, here still 0 and 1."""
+    model = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(), layers.Dense(3)])
+    x = 5.0 * draws(50, 4)
+    model.layers[0].trainable = False
+    model.lsuv(x)
+    assert list(before_activation(model, x).values()) == pytest.approx([1.0], abs=0.1)
+    assert model.layers[1].kernel.numpy().std() < 0.3
+
+
 def test_lsuv_with_biases_takes_several_divisions() -> None:
     keras.utils.set_random_seed(0)
     bias = initializers.RandomUniform(-1.0, 1.0)
@@ -430,3 +440,41 @@ def test_lsuv_trains_what_would_not_train() -> None:
         losses.append(model.fit(x, y, epochs=30, verbose=0).history["loss"][-1])
     assert losses[0] > 0.68
     assert losses[1] < 0.2
+
+
+class Twice(layers.Layer):
+    """A layer in Python; from its third call on it fails, if told so."""
+
+    def __init__(self, fails: bool = False) -> None:
+        super().__init__()
+        self.calls, self.fails = 0, fails
+
+    def call(self, inputs: F32) -> F32:
+        self.calls += 1
+        if self.fails and self.calls > 2:
+            raise ArithmeticError("out of order")
+        return 2.0 * inputs
+
+
+@pytest.mark.parametrize("method", ["recalibrate", "lsuv"])
+def test_layers_in_python(method: str) -> None:
+    for fails in (False, True):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(), layers.Dense(5)])
+        for layer in (Twice(fails), layers.Dense(3), layers.BatchNormalization(epsilon=1e-6)):
+            model.add(layer)
+        before, x = model.get_weights(), 3.0 + draws(100, 4)
+        if fails:
+            with pytest.raises(ArithmeticError, match="out of order"):
+                getattr(model, method)(x, batch_size=20)
+            assert same(model.get_weights(), before)
+            continue
+        getattr(model, method)(x, batch_size=20)
+        outputs = model.predict(x)
+        if method == "recalibrate":
+            np.testing.assert_allclose(outputs.mean(axis=0), 0.0, atol=1e-5)
+            np.testing.assert_allclose(outputs.var(axis=0), 1.0, atol=1e-4)
+        else:
+            model.recalibrate(x)
+            kept = keras.Sequential(model.layers[:-1])
+            assert kept.predict(x).var() == pytest.approx(1.0, abs=0.1)

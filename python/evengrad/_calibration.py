@@ -88,7 +88,9 @@ class Calibrated(Trainer):
         reached = {}
         with self._lock:
             samples = _data.samples(self, "lsuv", x)
-            normalizations = [a for layer in self.layers if _normalizes(layer) for a in layer.live_arrays]
+            normalizations = [
+                a for layer in self.layers if _normalizes(layer) for a in layer.live_arrays
+            ]
             with _put_back(_state(self.layers), always=False), _put_back(normalizations):
                 for layer, inputs in _walk(self.layers, samples, rows, _is_scaled, _normalizes):
                     if isinstance(layer, BatchNormalization):
@@ -156,7 +158,7 @@ def _normalizes(layer: Layer) -> bool:
 
 
 def _is_scaled(layer: Layer) -> bool:
-    if not isinstance(layer, Dense) or not layer.trainable:
+    if not isinstance(layer, Dense) or layer.in_python or not layer.trainable:
         return False
     return layer.kernel is not None and layer.kernel.trainable
 
@@ -235,8 +237,7 @@ def _variance_of(layer: Layer, outputs: F32) -> float:
         raise ValueError(
             f"lsuv: the outputs of {layer} are not finite. Scale the inputs or normalize them."
         )
-    # All equal but for rounding, which in float32 is 6e-8 of a number.
-    if total <= 1e-14 * (total + float(np.mean(mean**2))):
+    if total == 0.0:
         raise ValueError(
             f"lsuv: the outputs of {layer} are all equal for these samples, nothing scales them to "
             "variance 1. Pass samples that differ, or look at what comes before."
