@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -16,6 +17,12 @@ from evengrad import _core, initializers, layers
 from evengrad.initializers import Auto, calculate_gain
 
 FAMILY = sorted(set(_core.activations) - {"relu_general"})
+# Where an argument has no default, that of tests/reference.py.
+NAMED: dict[str, Any] = {name: name for name in FAMILY} | {
+    "threshold": functools.partial(
+        keras.activations.threshold, **reference.ACTIVATIONS["threshold"].defaults
+    )
+}
 TRUNCATED = 0.87962566103423978
 
 
@@ -54,7 +61,7 @@ def spread(kernel: Any) -> float:
 def test_gain_is_the_integral(name: str) -> None:
     right = expected_gain(name)
     # The kernels are float32: each value is off by up to 4e-7 of it, in either direction.
-    assert calculate_gain(name) == pytest.approx(right, rel=1e-7)
+    assert calculate_gain(NAMED[name]) == pytest.approx(right, rel=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +81,10 @@ def test_gain_is_the_integral(name: str) -> None:
         ("softmax", 1.0),
         ("tanh", 1.5925374),
         (np.tanh, 1.5925374),
+        (functools.partial(keras.activations.leaky_relu, negative_slope=0.1), math.sqrt(2 / 1.01)),
+        (functools.partial(np.clip, a_min=0.0, a_max=None), math.sqrt(2.0)),
+        ({"class_name": "leaky_relu", "config": {"negative_slope": 0.1}}, math.sqrt(2 / 1.01)),
+        ("log_softmax", 1.0),
         (np.sign, 1.0),
         (lambda z: np.where(np.abs(z) < 1.0, 0.0, 1.0), 0.31731051**-0.5),  # P(|z| >= 1)
     ],
@@ -168,6 +179,8 @@ def test_configuration() -> None:
     made = Auto(keras.activations.silu, seed=3)
     config = initializers.serialize(made)
     assert config == {"class_name": "Auto", "config": {"activation": "silu", "seed": 3}}
+    partial = Auto(functools.partial(keras.activations.elu, alpha=0.5))
+    assert initializers.deserialize(initializers.serialize(partial)).gain == partial.gain
     twin = initializers.deserialize(config)
     np.testing.assert_array_equal(twin((4, 3)), made((4, 3)))
     with pytest.raises(ValueError, match="activation: expected one of"):
@@ -302,7 +315,7 @@ def exponent(name: str) -> float:
 def test_which_activations_lead_away() -> None:
     """As the docstring of calculate_gain says."""
     away = {name for name in FAMILY if exponent(name) > 1.001}
-    assert {"silu", "gelu", "mish", "exponential"} <= away
+    assert {"silu", "hard_silu", "gelu", "mish", "exponential", "soft_shrink"} <= away
     assert not {"relu", "leaky_relu", "linear", "tanh", "sigmoid", "elu", "selu"} & away
 
 
@@ -318,9 +331,9 @@ def test_variance_through_fifty_layers(name: str) -> None:
     depth = 50 if slope < 1.001 else 3 if slope < 1.5 else 1
     factor = 2.0 if slope < 0.999 else 15.0
     keras.utils.set_random_seed(0)
-    f = keras.activations.get(name)
+    f = layers.Activation(NAMED[name])
     signal = f(np.random.default_rng(0).standard_normal((64, 300)))
     for _ in range(depth):
-        inputs = layers.Dense(300, use_bias=False, kernel_initializer=Auto(name))(signal)
+        inputs = layers.Dense(300, use_bias=False, kernel_initializer=Auto(NAMED[name]))(signal)
         assert 1.0 / factor < float(np.mean(inputs.astype(np.float64) ** 2)) < factor
         signal = f(inputs)

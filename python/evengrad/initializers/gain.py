@@ -29,8 +29,8 @@ def calculate_gain(activation: Any) -> float:
 
     Parameters
     ----------
-    activation : str, function, layer or None
-        A name or a function of `evengrad.activations`, a layer that has an activation
+    activation : str, function, partial, dict, layer or None
+        What layers take for an activation, a layer that has an activation
         (`layers.LeakyReLU(0.1)`), or a function of your own that takes a float64 array of any
         shape and returns another of that shape, element by element. None is "linear".
 
@@ -52,8 +52,8 @@ def calculate_gain(activation: Any) -> float:
 
     What f does to other variances than 1 decides how a deep network behaves. Saturating functions,
     ELU, SELU and softplus lead back to 1, linear and ReLU's relatives keep what they get. SiLU,
-    GELU, Mish and exponential lead away from it: beyond some ten layers they need a normalization,
-    or `Sequential.lsuv`.
+    hard SiLU, GELU, Mish, exponential and the shrinking ones lead away from it: beyond some ten
+    layers they need a normalization, or `Sequential.lsuv`.
 
     Examples
     --------
