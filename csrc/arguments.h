@@ -185,8 +185,18 @@ struct Update {
   ChunkedVariables variables;
   const double* norms;  // from GradientNorms; null when nothing clips by norm
   Clip clip;
-  double a, b, epsilon;  // sgd: momentum; adam: beta_1, beta_2; rmsprop: rho, momentum
-  bool variant;          // sgd: nesterov; adam: amsgrad; rmsprop: centered
+  // sgd: momentum; adam, nadam, adamax, lion: beta_1, beta_2; rmsprop: rho, momentum; adadelta: rho
+  double a, b, epsilon;
+  bool variant;                    // sgd: nesterov; adam: amsgrad; rmsprop: centered
+  const double* decays = nullptr;  // weight decay, one a variable, or null
+};
+struct Accumulation {  // slot[0]: sum so far of gradient / step.accumulation
+  ChunkedVariables variables;
+};
+struct Average {  // slot[0]: moving average of the value
+  ChunkedVariables variables;
+  double momentum;    // weight of the average so far
+  int64_t overwrite;  // at each so many updates the value becomes the average; 0: never
 };
 
 }  // namespace evengrad

@@ -55,12 +55,16 @@ static void gradient_norms(const GradientNorms& a, const Step& step, const Team&
 // Two factors because one may be denormal in float32 when the norm is near the largest number.
 struct Clipping {
   float first, second, limit;
+  float shrink = 0.0f;  // what weight decay takes of a value: learning rate * decay
 };
 static inline float clipped(float g, const Clipping& c) {
   g = g * c.first * c.second;
   g = g > c.limit ? c.limit : g;
   return g < -c.limit ? -c.limit : g;
 }
+
+// A value after weight decay. The product is taken off, for 1 - shrink is rounded too much.
+static inline float decayed(float w, const Clipping& c) { return w - c.shrink * w; }
 
 static inline double squares_for(const Update& a, int64_t variable) {
   if (a.clip == Clip::kNorm) return a.norms[variable];
@@ -79,13 +83,15 @@ static inline Clipping clipping_for(const Update& a, const Step& step, int64_t v
   return {1e-30f, static_cast<float>(factor * 1e30), infinity};
 }
 
-// body(chunk, its clipping) for the caller's chunks.
+// body(chunk, its clipping) for the caller's chunks, in steps that end with an update.
 template <class Body>
 static inline void for_clipped(const Update& a, const Step& step, const Team& team, Body body) {
+  if (!is_update(step)) return;
   for (int64_t v = 0; v < a.variables.count; ++v) {
     const Range mine = part_of_variable(a.variables, v, team);
     if (mine.begin == mine.end) continue;
-    const Clipping clipping = clipping_for(a, step, v);
+    Clipping clipping = clipping_for(a, step, v);
+    if (a.decays) clipping.shrink = static_cast<float>(step.learning_rate * a.decays[v]);
     for (int64_t i = mine.begin; i < mine.end; ++i) body(a.variables.chunks[i], clipping);
   }
 }

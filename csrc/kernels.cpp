@@ -1,6 +1,8 @@
 // All kernels for one instruction set: compiled once for each, with EVENGRAD_TARGET its name.
 // Exports one symbol, the table; everything else is static, so that the linker cannot mix sets.
 #include "activations.h"
+#include "adam.h"
+#include "averages.h"
 #include "batch_norm.h"
 #include "clip.h"
 #include "data.h"
@@ -46,6 +48,14 @@ static constexpr Kernels kTable{
     erase<Update, sgd>(),
     erase<Update, adam>(),
     erase<Update, rmsprop>(),
+    erase<Update, nadam>(),
+    erase<Update, adamax>(),
+    erase<Update, adagrad>(),
+    erase<Update, adadelta>(),
+    erase<Update, lion>(),
+    erase<Accumulation, accumulate>(),
+    erase<Accumulation, carry>(),
+    erase<Average, average>(),
 };
 
 extern const Kernels& table();

@@ -47,6 +47,14 @@ struct Kernels {
   KernelOf<Update> sgd;
   KernelOf<Update> adam;
   KernelOf<Update> rmsprop;
+  KernelOf<Update> nadam;
+  KernelOf<Update> adamax;
+  KernelOf<Update> adagrad;
+  KernelOf<Update> adadelta;
+  KernelOf<Update> lion;
+  KernelOf<Accumulation> accumulate;
+  KernelOf<Accumulation> carry;
+  KernelOf<Average> average;
 };
 
 // The table of the best instruction set that this processor and EVENGRAD_ISA allow.

@@ -1,4 +1,5 @@
-// Updates of the variables, with clipping in the same pass over memory. Keras' formulas.
+// Updates of the variables, with weight decay and clipping in the same pass over memory. Keras'
+// formulas; those of Adam's family are in adam.h.
 #pragma once
 #include "clip.h"
 #include "fastmath.h"
@@ -7,11 +8,14 @@ namespace evengrad::EVENGRAD_TARGET {
 
 static inline float sqrt_(float x) { return __builtin_sqrtf(x); }
 
-// Adaptive updates do not depend on the scale of gradients, but their squares must be finite.
-static inline Clipping square_safe(Clipping c) {
-  c.limit = at_most(c.limit, 1e19f);
+static inline Clipping limited(Clipping c, float limit) {
+  c.limit = at_most(c.limit, limit);
   return c;
 }
+// Adaptive updates do not depend on the scale of gradients, but their squares must be finite.
+static inline Clipping square_safe(const Clipping& c) { return limited(c, 1e19f); }
+// The difference of two gradients must be finite.
+static inline Clipping difference_safe(const Clipping& c) { return limited(c, 1e38f); }
 
 // m = momentum m - rate g; w += m, or with Nesterov w += momentum m - rate g. slot: m, or null.
 static void sgd(const Update& a, const Step& step, const Team& team) {
@@ -21,7 +25,7 @@ static void sgd(const Update& a, const Step& step, const Team& team) {
     const float* g = chunk.gradient;
     if (!m) {
 #pragma omp simd
-      for (int64_t i = 0; i < chunk.length; ++i) w[i] -= rate * clipped(g[i], c);
+      for (int64_t i = 0; i < chunk.length; ++i) w[i] = decayed(w[i], c) - rate * clipped(g[i], c);
       return;
     }
     const float ahead = a.variant ? momentum : 1.0f, rest = a.variant ? rate : 0.0f;
@@ -29,42 +33,7 @@ static void sgd(const Update& a, const Step& step, const Team& team) {
     for (int64_t i = 0; i < chunk.length; ++i) {
       const float gradient = clipped(g[i], c);
       m[i] = momentum * m[i] - rate * gradient;
-      w[i] += ahead * m[i] - rest * gradient;
-    }
-  });
-}
-
-// Kingma & Ba, 2014 (arXiv:1412.6980): m += (1 - beta_1)(g - m), v += (1 - beta_2)(g^2 - v),
-// w -= rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon).
-// Slots: m, v and, for AMSGrad (arXiv:1904.09237), the largest v so far.
-static void adam(const Update& a, const Step& step, const Team& team) {
-  const double t = static_cast<double>(step.iteration);
-  const float rate =
-      static_cast<float>(step.learning_rate * __builtin_sqrt(1.0 - __builtin_pow(a.b, t)) /
-                         (1.0 - __builtin_pow(a.a, t)));
-  const float keep_m = static_cast<float>(1.0 - a.a), keep_v = static_cast<float>(1.0 - a.b);
-  const float epsilon = static_cast<float>(a.epsilon);
-  for_clipped(a, step, team, [=](const Chunk& chunk, const Clipping& given) {
-    const Clipping c = square_safe(given);
-    float *w = chunk.value, *m = chunk.slot[0], *v = chunk.slot[1], *most = chunk.slot[2];
-    const float* g = chunk.gradient;
-    if (most) {
-#pragma omp simd
-      for (int64_t i = 0; i < chunk.length; ++i) {
-        const float gradient = clipped(g[i], c);
-        m[i] += keep_m * (gradient - m[i]);
-        v[i] += keep_v * (gradient * gradient - v[i]);
-        most[i] = v[i] > most[i] ? v[i] : most[i];
-        w[i] -= rate * m[i] / (sqrt_(most[i]) + epsilon);
-      }
-      return;
-    }
-#pragma omp simd
-    for (int64_t i = 0; i < chunk.length; ++i) {
-      const float gradient = clipped(g[i], c);
-      m[i] += keep_m * (gradient - m[i]);
-      v[i] += keep_v * (gradient * gradient - v[i]);
-      w[i] -= rate * m[i] / (sqrt_(v[i]) + epsilon);
+      w[i] = decayed(w[i], c) + (ahead * m[i] - rest * gradient);
     }
   });
 }
@@ -94,7 +63,67 @@ static void rmsprop(const Update& a, const Step& step, const Team& team) {
         m[i] = momentum * m[i] + move;
         move = m[i];
       }
-      w[i] -= move;
+      w[i] = decayed(w[i], c) - move;
+    }
+  });
+}
+
+// Duchi, Hazan, Singer, 2011: v += g^2, w -= rate g / sqrt(v + epsilon). Slot: v.
+static void adagrad(const Update& a, const Step& step, const Team& team) {
+  constexpr float kLargestSum = 3e38f;
+  const float rate = static_cast<float>(step.learning_rate);
+  const float epsilon = static_cast<float>(a.epsilon);
+  for_clipped(a, step, team, [=](const Chunk& chunk, const Clipping& given) {
+    const Clipping c = square_safe(given);
+    float *w = chunk.value, *v = chunk.slot[0];
+    const float* g = chunk.gradient;
+#pragma omp simd
+    for (int64_t i = 0; i < chunk.length; ++i) {
+      const float gradient = clipped(g[i], c);
+      v[i] = at_most(v[i] + gradient * gradient, kLargestSum);
+      w[i] = decayed(w[i], c) - rate * gradient / sqrt_(v[i] + epsilon);
+    }
+  });
+}
+
+// Zeiler, 2012 (arXiv:1212.5701): v = rho v + (1 - rho) g^2, d = g sqrt(s + epsilon) /
+// sqrt(v + epsilon), s = rho s + (1 - rho) d^2, w -= rate d. Slots: v, s.
+static void adadelta(const Update& a, const Step& step, const Team& team) {
+  const float rate = static_cast<float>(step.learning_rate), rho = static_cast<float>(a.a);
+  const float rest = static_cast<float>(1.0 - a.a), epsilon = static_cast<float>(a.epsilon);
+  for_clipped(a, step, team, [=](const Chunk& chunk, const Clipping& given) {
+    const Clipping c = square_safe(given);
+    float *w = chunk.value, *v = chunk.slot[0], *s = chunk.slot[1];
+    const float* g = chunk.gradient;
+#pragma omp simd
+    for (int64_t i = 0; i < chunk.length; ++i) {
+      const float gradient = clipped(g[i], c);
+      v[i] = rho * v[i] + rest * gradient * gradient;
+      // Roots first: the ratio of what is under them may be denormal.
+      const float move = gradient * (sqrt_(s[i] + epsilon) / sqrt_(v[i] + epsilon));
+      s[i] = rho * s[i] + rest * move * move;
+      w[i] = decayed(w[i], c) - rate * move;
+    }
+  });
+}
+
+// Chen et al., 2023 (arXiv:2302.06675): w -= rate sign(beta_1 m + (1 - beta_1) g), then
+// m = beta_2 m + (1 - beta_2) g. Slot: m.
+static void lion(const Update& a, const Step& step, const Team& team) {
+  const float rate = static_cast<float>(step.learning_rate);
+  const float keep_1 = static_cast<float>(a.a), rest_1 = static_cast<float>(1.0 - a.a);
+  const float keep_2 = static_cast<float>(a.b), rest_2 = static_cast<float>(1.0 - a.b);
+  for_clipped(a, step, team, [=](const Chunk& chunk, const Clipping& given) {
+    const Clipping c = difference_safe(given);
+    float *w = chunk.value, *m = chunk.slot[0];
+    const float* g = chunk.gradient;
+#pragma omp simd
+    for (int64_t i = 0; i < chunk.length; ++i) {
+      const float gradient = clipped(g[i], c);
+      const float way = keep_1 * m[i] + rest_1 * gradient;
+      const float sign = way > 0.0f ? 1.0f : way < 0.0f ? -1.0f : way;  // 0 and NaN are their own
+      w[i] = decayed(w[i], c) - rate * sign;
+      m[i] = keep_2 * m[i] + rest_2 * gradient;
     }
   });
 }

@@ -56,7 +56,7 @@ struct Control {
 // The scalars and the data of one step: all that may change between replays.
 struct Step {
   int64_t rows;       // samples in this batch, 0 < rows <= capacity
-  int64_t iteration;  // number of this update, from 1
+  int64_t iteration;  // number of this step, from 1
   double learning_rate;
   double clip;  // threshold of the clipping the program was recorded with
   uint64_t seed;
@@ -67,7 +67,15 @@ struct Step {
   int64_t first, source_rows;
   float* output;  // destination rows of scatter, contiguous
   Control* control;
+  int64_t accumulation = 1;  // steps whose gradients make one update
 };
+
+// Number of the update that a step belongs to, from 1.
+static inline int64_t update_number(const Step& s) {
+  return (s.iteration - 1) / s.accumulation + 1;
+}
+// Whether a step is the last of those.
+static inline bool is_update(const Step& s) { return s.iteration % s.accumulation == 0; }
 
 static inline int64_t rows_of(const Tensor& t, const Step& s) { return t.per_sample * s.rows; }
 

@@ -33,6 +33,7 @@ PYBIND11_MODULE(_core, module) {
   bind_elementwise(module, program);
   bind_training(program);
   bind_updates(program);
+  bind_optimizers(program);
 }
 
 }  // namespace evengrad::bindings

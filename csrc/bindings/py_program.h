@@ -71,6 +71,7 @@ struct PyProgram {
   // Numbers a sample that run_batches reads and writes; 0: none, or not yet known.
   int64_t x_width = 0, target_width = 0, output_width = 0;
   bool labels = false;
+  int64_t accumulation = 1;  // steps of an update
 };
 
 // A named argument of a method; one with a fallback may be left out.
@@ -126,6 +127,7 @@ void bind_batch_norm(py::class_<PyProgram>& program);
 void bind_elementwise(py::module_& module, py::class_<PyProgram>& program);
 void bind_training(py::class_<PyProgram>& program);
 void bind_updates(py::class_<PyProgram>& program);
+void bind_optimizers(py::class_<PyProgram>& program);
 void bind_replay(py::class_<PyProgram>& program);
 // Lets Python's collector find cycles through the calls: a layer may know the model it is part of.
 py::custom_type_setup collectable();

@@ -66,6 +66,7 @@ void run(PyProgram& self, int64_t rows, double learning_rate, int64_t iteration,
   step.rows = rows;
   step.learning_rate = learning_rate;
   step.iteration = iteration;
+  step.accumulation = self.accumulation;
   step.clip = clip;
   step.seed = seed;
   replay(self, step, {1, rows, rows, nullptr}, nullptr);
@@ -141,6 +142,7 @@ int64_t run_batches(PyProgram& self, py::object x, py::object y, py::object weig
   if (!counter.is_none()) done = source<int64_t>(counter, "counter", 1, 1, true);
   step.first = first;
   step.iteration = done ? *done + 1 : 1;
+  step.accumulation = self.accumulation;
   step.clip = clip;
   step.seed = seed;
   return replay(self, step, batches, done);

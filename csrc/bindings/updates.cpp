@@ -1,5 +1,6 @@
 // Gradient norms, clipping and updates over lists of variables.
-#include "array_view.h"
+#include "updates.h"
+
 #include "named.h"
 
 namespace evengrad::bindings {
@@ -24,8 +25,10 @@ int64_t chunk_length(int64_t n) {
   return padded((n + count - 1) / count);
 }
 
-// Variables, or what belongs to them, as matrices; a vector has one row.
-using Matrices = std::vector<Matrix>;
+bool has_gaps(const Matrix& m) { return m.rows > 1 && m.pitch != padded(m.columns); }
+
+}  // namespace
+
 Matrices matrices_of(Arguments& a, const py::object& arrays, const char* name, Access access) {
   if (!py::isinstance<py::list>(arrays) && !py::isinstance<py::tuple>(arrays)) {
     refuse(name, "expected a list of arrays", arrays);
@@ -44,6 +47,16 @@ Matrices matrices_of(Arguments& a, const py::object& arrays, const char* name, A
   return result;
 }
 
+void check_slots(const std::vector<py::object>& slots, std::size_t wanted) {
+  if (slots.size() != wanted) {
+    throw py::value_error("slots: expected " + std::to_string(wanted) + " lists of arrays, got " +
+                          std::to_string(slots.size()));
+  }
+  for (const py::object& slot : slots) {
+    if (slot.is_none()) refuse("slots", "expected a list of arrays", slot);
+  }
+}
+
 void check_shapes(const Matrices& a, const Matrices& b, const char* name) {
   bool fits = a.size() == b.size();
   for (std::size_t i = 0; fits && i < a.size(); ++i) {
@@ -53,10 +66,6 @@ void check_shapes(const Matrices& a, const Matrices& b, const char* name) {
   throw py::value_error(std::string(name) + ": expected arrays of the shapes of the gradients");
 }
 
-bool has_gaps(const Matrix& m) { return m.rows > 1 && m.pitch != padded(m.columns); }
-
-// Gradients, values (may be empty) and slots (likewise) in pieces. Rows with their padding; what
-// may lie between them is not touched.
 ChunkedVariables chunked(PyProgram& self, const Matrices& gradients, const Matrices& values,
                          const std::vector<Matrices>& slots) {
   std::vector<Chunk> chunks;
@@ -88,6 +97,8 @@ ChunkedVariables chunked(PyProgram& self, const Matrices& gradients, const Matri
   return {self.kept(chunks), self.kept(starts), static_cast<int64_t>(gradients.size())};
 }
 
+namespace {
+
 void gradient_norms(PyProgram& self, py::object gradients, py::object norms) {
   Arguments a(self);
   GradientNorms args{};
@@ -99,10 +110,11 @@ void gradient_norms(PyProgram& self, py::object gradients, py::object norms) {
   self.program.record(kernels().gradient_norms, args, {a.extents(), true});
 }
 
-// What all updates have in common. Slots may be None where a kernel can do without.
+}  // namespace
+
 Update update_of(PyProgram& self, Arguments& a, const py::object* values,
                  const py::object& gradients, const std::vector<py::object>& slots,
-                 const py::object& norms, const std::string& clip) {
+                 const py::object& norms, const std::string& clip, const py::object& decays) {
   Update args{};
   args.clip = kind_named(kClips, "clip", clip);
   const Access access = values ? Access::kRead : Access::kWrite;
@@ -119,22 +131,26 @@ Update update_of(PyProgram& self, Arguments& a, const py::object* values,
     s.back() = matrices_of(a, slot, "slots", Access::kWrite);
     check_shapes(g, s.back(), "slots");
   }
-  args.norms = a.plain<double>(norms, "norms", Access::kRead, static_cast<int64_t>(g.size()));
+  const auto count = static_cast<int64_t>(g.size());
+  args.norms = a.plain<double>(norms, "norms", Access::kRead, count);
+  if (!decays.is_none()) args.decays = a.plain<double>(decays, "decays", Access::kRead, count);
   a.check();
   args.variables = chunked(self, g, w, s);
   return args;
 }
 
+namespace {
+
 void clip(PyProgram& self, py::object gradients, py::object norms, std::string kind) {
   Arguments a(self);
-  const Update args = update_of(self, a, nullptr, gradients, {}, norms, kind);
+  const Update args = update_of(self, a, nullptr, gradients, {}, norms, kind, py::none());
   self.program.record(kernels().clip, args, {a.extents()});
 }
 
 void sgd(PyProgram& self, py::object values, py::object gradients, py::object momenta,
-         py::object norms, std::string clip, double momentum, bool nesterov) {
+         py::object norms, std::string clip, double momentum, bool nesterov, py::object decays) {
   Arguments a(self);
-  Update args = update_of(self, a, &values, gradients, {momenta}, norms, clip);
+  Update args = update_of(self, a, &values, gradients, {momenta}, norms, clip, decays);
   args.a = momentum;
   args.variant = nesterov;
   self.program.record(kernels().sgd, args, {a.extents()});
@@ -142,17 +158,10 @@ void sgd(PyProgram& self, py::object values, py::object gradients, py::object mo
 
 void adam(PyProgram& self, py::object values, py::object gradients, std::vector<py::object> slots,
           py::object norms, std::string clip, double beta_1, double beta_2, double epsilon,
-          bool amsgrad) {
-  const std::size_t wanted = amsgrad ? 3 : 2;
-  if (slots.size() != wanted) {
-    throw py::value_error("slots: expected " + std::to_string(wanted) + " lists of arrays, got " +
-                          std::to_string(slots.size()));
-  }
-  for (const py::object& slot : slots) {
-    if (slot.is_none()) refuse("slots", "expected a list of arrays", slot);
-  }
+          bool amsgrad, py::object decays) {
+  check_slots(slots, amsgrad ? 3 : 2);
   Arguments a(self);
-  Update args = update_of(self, a, &values, gradients, slots, norms, clip);
+  Update args = update_of(self, a, &values, gradients, slots, norms, clip, decays);
   args.a = beta_1;
   args.b = beta_2;
   args.epsilon = epsilon;
@@ -162,10 +171,11 @@ void adam(PyProgram& self, py::object values, py::object gradients, std::vector<
 
 void rmsprop(PyProgram& self, py::object values, py::object gradients, py::object velocities,
              py::object momenta, py::object means, py::object norms, std::string clip, double rho,
-             double momentum, double epsilon) {
+             double momentum, double epsilon, py::object decays) {
   if (velocities.is_none()) refuse("velocities", "expected a list of arrays", velocities);
   Arguments a(self);
-  Update args = update_of(self, a, &values, gradients, {velocities, momenta, means}, norms, clip);
+  Update args =
+      update_of(self, a, &values, gradients, {velocities, momenta, means}, norms, clip, decays);
   args.a = rho;
   args.b = momentum;
   args.epsilon = epsilon;
@@ -175,10 +185,18 @@ void rmsprop(PyProgram& self, py::object values, py::object gradients, py::objec
 }  // namespace
 
 void bind_updates(py::class_<PyProgram>& program) {
+  const Parameter decays{"decays", py::none()};
   define(program, "gradient_norms", gradient_norms, {{"gradients"}, {"norms"}});
   define(program, "clip", clip, {{"gradients"}, {"norms"}, {"kind"}});
   define(program, "sgd", sgd,
-         {{"values"}, {"gradients"}, {"momenta"}, {"norms"}, {"clip"}, {"momentum"}, {"nesterov"}});
+         {{"values"},
+          {"gradients"},
+          {"momenta"},
+          {"norms"},
+          {"clip"},
+          {"momentum"},
+          {"nesterov"},
+          decays});
   define(program, "adam", adam,
          {{"values"},
           {"gradients"},
@@ -188,7 +206,8 @@ void bind_updates(py::class_<PyProgram>& program) {
           {"beta_1"},
           {"beta_2"},
           {"epsilon"},
-          {"amsgrad"}});
+          {"amsgrad"},
+          decays});
   define(program, "rmsprop", rmsprop,
          {{"values"},
           {"gradients"},
@@ -199,7 +218,8 @@ void bind_updates(py::class_<PyProgram>& program) {
           {"clip"},
           {"rho"},
           {"momentum"},
-          {"epsilon"}});
+          {"epsilon"},
+          decays});
 }
 
 }  // namespace evengrad::bindings

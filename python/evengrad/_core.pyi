@@ -168,7 +168,9 @@ class Program:
         clip: str,
         momentum: float,
         nesterov: bool,
-    ) -> None: ...
+        decays: F64 | None = None,
+    ) -> None:
+        """decays: weight decay of each variable, here and in what follows."""
     def adam(
         self,
         values: Sequence[F32],
@@ -180,6 +182,7 @@ class Program:
         beta_2: float,
         epsilon: float,
         amsgrad: bool,
+        decays: F64 | None = None,
     ) -> None: ...
     def rmsprop(
         self,
@@ -193,11 +196,78 @@ class Program:
         rho: float,
         momentum: float,
         epsilon: float,
+        decays: F64 | None = None,
     ) -> None: ...
     def python(self, call: Callable[[int], object]) -> None:
         """call(rows) is called between kernels on the thread that replays. False ends the replay as
         a loss that is not finite; what it raises ends it and comes out of it.
         """
+    def nadam(
+        self,
+        values: Sequence[F32],
+        gradients: Sequence[F32],
+        slots: Sequence[Sequence[F32]],
+        norms: F64,
+        clip: str,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        decays: F64 | None = None,
+    ) -> None: ...
+    def adamax(
+        self,
+        values: Sequence[F32],
+        gradients: Sequence[F32],
+        slots: Sequence[Sequence[F32]],
+        norms: F64,
+        clip: str,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        decays: F64 | None = None,
+    ) -> None: ...
+    def adagrad(
+        self,
+        values: Sequence[F32],
+        gradients: Sequence[F32],
+        slots: Sequence[Sequence[F32]],
+        norms: F64,
+        clip: str,
+        epsilon: float,
+        decays: F64 | None = None,
+    ) -> None: ...
+    def adadelta(
+        self,
+        values: Sequence[F32],
+        gradients: Sequence[F32],
+        slots: Sequence[Sequence[F32]],
+        norms: F64,
+        clip: str,
+        rho: float,
+        epsilon: float,
+        decays: F64 | None = None,
+    ) -> None: ...
+    def lion(
+        self,
+        values: Sequence[F32],
+        gradients: Sequence[F32],
+        slots: Sequence[Sequence[F32]],
+        norms: F64,
+        clip: str,
+        beta_1: float,
+        beta_2: float,
+        decays: F64 | None = None,
+    ) -> None: ...
+    def accumulate(self, gradients: Sequence[F32], accumulators: Sequence[F32], steps: int) -> None:
+        """Makes each gradient accumulator + gradient / steps. Updates are left out from here on but
+        in each `steps`-th iteration; t of their formulas counts updates.
+        """
+    def carry(self, gradients: Sequence[F32], accumulators: Sequence[F32]) -> None:
+        """Makes each accumulator the gradient, or 0 in iterations that update."""
+    def average(
+        self, values: Sequence[F32], averages: Sequence[F32], momentum: float, overwrite: int
+    ) -> None:
+        """Moving averages of values; at each `overwrite`-th update (0: none) values become them."""
     def run(
         self,
         rows: int,

@@ -63,7 +63,7 @@ class Epoch:
             self.order,
             first=self.done * program.capacity,
             steps=steps,
-            learning_rates=optimizer.rates(optimizer.iterations, steps),
+            learning_rates=optimizer.rates(steps),
             counter=optimizer.counter,
             clip=optimizer.clip[1],
             seed=self.model.seed,
@@ -138,6 +138,8 @@ def fit(
             callbacks.call("on_epoch_end", number, logs)
             if model.stop_training:
                 break
+        if epochs.stop > 0:
+            model.optimizer.finalize_variable_values(model.trainable_variables)
     finally:
         callbacks.call("on_train_end")
 

@@ -2,33 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from evengrad.optimizers.adam import Adam
+from evengrad.optimizers import schedules
+from evengrad.optimizers.adadelta import Adadelta
+from evengrad.optimizers.adagrad import Adagrad
+from evengrad.optimizers.adam import Adam, AdamW
+from evengrad.optimizers.adamax import Adamax
 from evengrad.optimizers.base import Optimizer
+from evengrad.optimizers.lion import Lion
+from evengrad.optimizers.nadam import Nadam
 from evengrad.optimizers.rmsprop import RMSprop
 from evengrad.optimizers.sgd import SGD
 
-__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "get"]
+__all__ = [
+    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Nadam", "Optimizer",
+    "RMSprop", "deserialize", "get", "schedules", "serialize",
+]  # fmt: skip
 
-_CLASSES: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "rmsprop": RMSprop}
+_CLASSES: dict[str, type[Optimizer]] = {
+    c.__name__.lower(): c
+    for c in (SGD, Adam, RMSprop, AdamW, Nadam, Adamax, Adagrad, Adadelta, Lion)
+}
 
 
 def get(identifier: str | Optimizer | Mapping[str, Any]) -> Optimizer:
-    """Return an optimizer given by name, by {"class_name", "config"} or as itself.
+    """Return an optimizer given by name, by what `serialize` returned, or as itself.
+
+    Parameters
+    ----------
+    identifier : str, mapping or Optimizer
+        A name in any case: "adamw" or "AdamW".
 
     Raises
     ------
     ValueError
         If there is none of that name; the message lists them.
+
+    Examples
+    --------
+    >>> from evengrad import optimizers
+    >>> optimizers.get("adagrad")
+    Adagrad(learning_rate=0.001, initial_accumulator_value=0.1, epsilon=1e-07)
     """
     if isinstance(identifier, Optimizer):
         return identifier
-    name: Any = identifier
-    config: Mapping[str, Any] = {}
     if isinstance(identifier, Mapping):
-        name, config = identifier.get("class_name"), identifier.get("config", {})
-    if isinstance(name, str) and name.lower() in _CLASSES:
-        return _CLASSES[name.lower()](**config)
-    raise ValueError(f"optimizer: expected one of {', '.join(_CLASSES)}, got {identifier!r}")
+        return deserialize(identifier)
+    return deserialize({"class_name": identifier})
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """Return the class name and arguments of an optimizer, those of a schedule inside.
+
+    Examples
+    --------
+    >>> from evengrad import optimizers
+    >>> optimizers.serialize(optimizers.SGD(0.1))["class_name"]
+    'SGD'
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"serialize: expected an Optimizer, got {optimizer!r}")
+    return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
+
+
+def deserialize(
+    config: Mapping[str, Any], custom_objects: Mapping[str, type[Any]] | None = None
+) -> Optimizer:
+    """Make an optimizer out of what `serialize` returned, here or in Keras.
+
+    Parameters
+    ----------
+    config : mapping
+        With "class_name", in any case, and "config".
+    custom_objects : mapping of str to class, optional
+        Classes of your own by name: optimizers and schedules.
+
+    Raises
+    ------
+    ValueError
+        If there is no class of that name.
+
+    Examples
+    --------
+    >>> from evengrad import optimizers
+    >>> config = optimizers.serialize(optimizers.Lion(1e-4))
+    >>> optimizers.deserialize(config)
+    Lion(learning_rate=0.0001, beta_1=0.9, beta_2=0.99)
+    """
+    name, custom = config.get("class_name", ""), custom_objects or {}
+    known = custom.get(name) or _CLASSES.get(str(name).lower())
+    if known is None:
+        raise ValueError(f"optimizer: expected one of {', '.join(_CLASSES)}, got {name!r}")
+    made: Optimizer = known.from_config(config.get("config", {}), custom_objects)
+    return made

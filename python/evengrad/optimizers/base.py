@@ -1,117 +1,149 @@
-"""What all optimizers share: learning rate, clipping, slots."""
+"""What all optimizers share: learning rate, weight decay, clipping, state, averages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+import inspect
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evengrad import _validation
-from evengrad._arena import tensor, vector
-from evengrad._names import Versioned, snake_case
 from evengrad._program import Program
+from evengrad.optimizers import _eager
+from evengrad.optimizers._rates import Rate
+from evengrad.optimizers._state import ACCUMULATOR, AVERAGE, Stateful
+from evengrad.optimizers.schedules import LearningRateSchedule, deserialize, serialize
 from evengrad.variable import Variable
 
 if TYPE_CHECKING:
     from evengrad._core import F32, F64
 
-Rate = float | Callable[[int], float]
+# What keeps a quotient finite whatever the gradients: 0 in float32 would not, nor infinity.
+_EPSILONS = float(np.finfo(np.float32).tiny), 1e38
 
 
-class Optimizer(Versioned):
+class Lists(NamedTuple):
+    """What the kernel of an update is given, one entry a variable in each list."""
+
+    values: list[F32]
+    gradients: list[F32]
+    slots: list[list[F32]]
+    norms: F64
+    clip: str
+
+
+class Optimizer(Stateful):
     """Base of the optimizers.
+
+    A step averages the accumulated gradients, clips them, shrinks the variables by weight decay,
+    updates them and moves their averages, in this order.
 
     Parameters
     ----------
-    learning_rate : float or callable
-        A number of at least 0, or a function of the number of updates done so far. May be set
-        between epochs or batches: `model.optimizer.learning_rate = 0.01`.
+    learning_rate : float, LearningRateSchedule or callable
+        A number of at least 0, a schedule (see `evengrad.optimizers.schedules`), a function
+        without arguments, or one of the number of steps done so far. A number may be set between
+        epochs or batches: `model.optimizer.learning_rate = 0.01`.
     name : str, optional
         Default: the class name in snake case.
+    weight_decay : float, at least 0, optional
+        Decoupled: w -= learning_rate weight_decay w before each update.
     clipnorm : float, above 0, optional
         Scales each variable's gradient g to g c / max(norm(g), c).
     clipvalue : float, above 0, optional
         Holds each element inside [-c, c].
     global_clipnorm : float, above 0, optional
         Scales all gradients together to g c / max(norm of all, c).
+    use_ema : bool, default False
+        Keep a moving average of each variable: average = m average + (1 - m) w after each step.
+        `fit` ends by making the variables their averages.
+    ema_momentum : float in [0, 1], default 0.99
+        m above; the first average is the variable itself.
+    ema_overwrite_frequency : int, at least 1, optional
+        Make the variables their averages at each so many updates, too.
+    loss_scale_factor : None
+        For Keras' sake: all of evengrad computes in float32, which needs none.
+    gradient_accumulation_steps : int, at least 2, optional
+        Update once in so many steps, with the mean of their gradients. What is not yet used stays
+        for the next call of `fit`; batch normalization's statistics move at each step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range, or more than one way to clip is given.
 
     Notes
     -----
-    At most one of the three. Norms are summed in float64: exact for every finite gradient.
-    """
+    Norms are summed in float64: exact for every finite gradient. Of a step that meets NaN or
+    infinity nothing remains, neither in variables nor in their averages or accumulated gradients.
 
-    read_at_replay: ClassVar[frozenset[str]] = frozenset({"learning_rate", "iterations"})
+    References
+    ----------
+    .. [1] Loshchilov, Hutter 2019, arXiv:1711.05101 (decoupled weight decay)
+    .. [2] Polyak, Juditsky 1992, doi:10.1137/0330046 (averages)
+    """
 
     def __init__(
         self,
         learning_rate: Rate,
         *,
         name: str | None = None,
+        weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: None = None,
+        gradient_accumulation_steps: int | None = None,
     ) -> None:
-        self.name = name or snake_case(type(self).__name__)
-        self._counter = np.zeros(1, np.int64)
-        self.learning_rate = learning_rate
+        who = type(self).__name__
+        super().__init__(learning_rate, name)
+        self.weight_decay = weight_decay
+        if weight_decay is not None:
+            self.weight_decay = self._check("weight_decay", weight_decay, open_high=True)
         self.clipnorm = self._threshold("clipnorm", clipnorm)
         self.clipvalue = self._threshold("clipvalue", clipvalue)
         self.global_clipnorm = self._threshold("global_clipnorm", global_clipnorm)
         given = [n for n in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, n)]
         if len(given) > 1:
-            raise ValueError(f"{type(self).__name__}: expected one of {' and '.join(given)}")
-        self._slots: dict[Variable, list[F32]] = {}
+            raise ValueError(f"{who}: expected one of {' and '.join(given)}")
+        self.use_ema = _validation.check_flag(who, "use_ema", use_ema)
+        self.ema_momentum = self._check("ema_momentum", ema_momentum, high=1.0)
+        self.ema_overwrite_frequency = self._steps(
+            "ema_overwrite_frequency", ema_overwrite_frequency, 1
+        )
+        if loss_scale_factor is not None:
+            raise ValueError(
+                f"{who}: expected loss_scale_factor to be None, got {loss_scale_factor!r}; all of "
+                "evengrad computes in float32, which needs no scaling"
+            )
+        self.loss_scale_factor = None
+        self.gradient_accumulation_steps = self._steps(
+            "gradient_accumulation_steps", gradient_accumulation_steps, 2
+        )
+        self._excluded: tuple[frozenset[Variable], str] = (frozenset(), "")
+        self._eager: _eager.Recorded | None = None
 
     def _threshold(self, name: str, value: float | None) -> float | None:
+        return None if value is None else self._check(name, value, open_low=True)
+
+    def _check(self, name: str, value: float, *, high: float = np.inf, **ends: bool) -> float:
+        return _validation.check_number(type(self).__name__, name, value, 0.0, high, **ends)
+
+    def _epsilon(self, value: float) -> float:
+        who, (low, high) = type(self).__name__, _EPSILONS
+        return _validation.check_number(who, "epsilon", value, low, high)
+
+    def _steps(self, name: str, value: int | None, least: int) -> int | None:
         if value is None:
             return None
-        who = type(self).__name__
-        return _validation.check_number(who, name, value, 0.0, open_low=True)
+        return _validation.check_count(type(self).__name__, name, value, least)
 
-    @property
-    def iterations(self) -> int:
-        """Number of updates done."""
-        return int(self._counter[0])
-
-    @iterations.setter
-    def iterations(self, value: int) -> None:
-        self._counter[0] = _validation.check_count(type(self).__name__, "iterations", value, 0)
-
-    @property
-    def counter(self) -> NDArray[np.int64]:
-        """The live count, which a replay advances."""
-        return self._counter
-
-    # -- learning rate
-
-    @property
-    def learning_rate(self) -> Any:
-        """The number, or the schedule."""
-        return self._learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: Rate) -> None:
-        if not callable(value):
-            value = self._rate(type(self).__name__, "learning_rate", value)
-        self._learning_rate: Rate = value
-
-    def rates(self, first: int, steps: int) -> F64:
-        """Learning rates of the updates first, first + 1, ..., counted from 0."""
-        rate = self._learning_rate
-        if not callable(rate):
-            return np.full(steps, rate)
-        who = f"{type(self).__name__}'s schedule"
-        return np.array([self._rate(who, "its value", rate(first + i)) for i in range(steps)])
-
-    @staticmethod
-    def _rate(who: str, name: str, value: Any) -> float:
-        if isinstance(value, np.ndarray) and value.ndim == 0:
-            value = value[()]
-        return _validation.check_number(who, name, value, 0.0, open_high=True)
-
-    # -- clipping
+    # -- clipping and weight decay
 
     @property
     def clip(self) -> tuple[str, float]:
@@ -124,52 +156,133 @@ class Optimizer(Versioned):
             return "global_norm", self.global_clipnorm
         return "none", float("inf")
 
-    # -- slots and recording
-
-    slot_count = 0
-
-    def slots(self, variables: Sequence[Variable]) -> list[list[F32]]:
-        """State kept for each variable, as one list a slot; made of zeros when first asked for."""
-        for variable in variables:
-            have = self._slots.setdefault(variable, [])
-            shape = variable.storage.shape
-            while len(have) < self.slot_count:
-                have.append(vector(*shape) if len(shape) == 1 else tensor(*shape))
-        return [[self._slots[v][i] for v in variables] for i in range(self.slot_count)]
-
-    def count_params(self) -> int:
-        """Numbers of its state: slots, learning rate and count of updates; 0 before the first."""
-        state = sum(v.size * len(slots) for v, slots in self._slots.items())
-        return state + 2 if self.iterations or self._slots else 0
-
-    def record(self, program: Program, norms: NDArray[np.float64]) -> None:
-        """Record clipping and update of the variables in program.gradients."""
-        variables = list(program.gradients)
-        values = [v.storage for v in variables]
-        gradients = list(program.gradients.values())
-        self.record_update(program, values, gradients, self.slots(variables), norms)
-
-    def record_update(
+    def exclude_from_weight_decay(
         self,
-        program: Program,
-        values: list[F32],
-        gradients: list[F32],
-        slots: list[list[F32]],
-        norms: F64,
+        var_list: Iterable[Variable] | None = None,
+        var_names: Iterable[str] | None = None,
     ) -> None:
+        """Leave variables out of weight decay; before `build` and the first step.
+
+        Parameters
+        ----------
+        var_list : iterable of Variable, optional
+            These.
+        var_names : iterable of str, optional
+            Those with one of these regular expressions in their name: ["bias", "gamma"].
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the optimizer is built, or a name is no regular expression.
+        """
+        who = f"{type(self).__name__}.exclude_from_weight_decay"
+        if self._built:
+            raise ValueError(f"{who}: expected it to be called before the first step")
+        if isinstance(var_names, str):
+            raise TypeError(f"{who}: expected var_names to be a list, got {var_names!r}")
+        pattern = "|".join(var_names or ())
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"{who}: expected regular expressions, got {pattern}: {error}"
+            ) from None
+        self._excluded = frozenset(var_list or ()), pattern
+
+    def _decays(self, variables: Sequence[Variable]) -> F64 | None:
+        if not self.weight_decay:
+            return None
+        those, pattern = self._excluded
+        out = [v in those or bool(pattern and re.search(pattern, v.name)) for v in variables]
+        return np.where(out, 0.0, self.weight_decay)
+
+    # -- recording
+
+    def record_accumulation(self, program: Program) -> None:
+        """Record what makes the gradients those of several steps, before they are looked at."""
+        steps, variables = self.gradient_accumulation_steps, list(program.gradients)
+        if steps:
+            self.build(variables)
+            sums = self._slot(ACCUMULATOR, variables)
+            program.accumulate(list(program.gradients.values()), sums, steps)
+
+    def record(self, program: Program, norms: F64) -> None:
+        """Record clipping, decay and update of the variables in program.gradients, averages."""
+        variables = list(program.gradients)
+        values, gradients = [v.storage for v in variables], list(program.gradients.values())
+        slots, decays = self.slots(variables), self._decays(variables)
+        if self.gradient_accumulation_steps:
+            program.carry(gradients, self._slot(ACCUMULATOR, variables))
+        lists = Lists(values, gradients, slots, norms, self.clip[0])
+        self.record_update(program, lists, decays)
+        if self.use_ema:
+            averages, every = self._slot(AVERAGE, variables), self.ema_overwrite_frequency
+            program.average(values, averages, self.ema_momentum, every or 0)
+
+    def record_update(self, program: Program, lists: Lists, decays: F64 | None) -> None:
         """Record the kernel."""
         raise NotImplementedError(f"{type(self).__name__}.record_update")
 
+    # -- use
+
+    def apply(
+        self, grads: Sequence[Any], trainable_variables: Iterable[Variable] | None = None
+    ) -> None:
+        """Do one step with gradients of your own.
+
+        Parameters
+        ----------
+        grads : sequence of array_like
+            One for each variable, of its shape; a variable whose gradient is None is left out.
+        trainable_variables : iterable of Variable, optional
+            Default: those that the optimizer is built for.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If gradients and variables do not fit; nothing has been updated then.
+        NonFiniteError
+            If a gradient is not finite; likewise.
+        """
+        _eager.apply(self, list(grads), trainable_variables)
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> int:
+        """Do one step with pairs of gradient and variable, see `apply`; return the steps done."""
+        pairs = list(grads_and_vars)
+        self.apply([g for g, _ in pairs], [v for _, v in pairs])
+        return int(self.counter[0])
+
+    # -- configuration
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal optimizer."""
-        names = ("name", "learning_rate", "clipnorm", "clipvalue", "global_clipnorm")
-        return {name: getattr(self, name) for name in names}
+        shared = [*inspect.signature(Optimizer.__init__).parameters][1:]
+        rate: Any = self.learning_rate if isinstance(self._rate, Variable) else self._rate
+        if isinstance(rate, LearningRateSchedule):
+            rate = serialize(rate)
+        return {n: rate if n == "learning_rate" else getattr(self, n) for n in shared}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Optimizer:
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, type[Any]] | None = None
+    ) -> Optimizer:
         """Make an optimizer from get_config."""
+        rate = config.get("learning_rate")
+        if isinstance(rate, Mapping):
+            config = {**config, "learning_rate": deserialize(rate, custom_objects)}
         return cls(**config)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_eager": None}
+
     def __repr__(self) -> str:
-        config = {k: v for k, v in self.get_config().items() if k != "name" and v is not None}
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in config.items())})"
+        shared = inspect.signature(Optimizer.__init__).parameters
+        config = self.get_config()
+        if not isinstance(self._rate, Variable):
+            config["learning_rate"] = self._rate
+        said = {
+            k: v
+            for k, v in config.items()
+            if k != "name" and not (k in shared and v == shared[k].default)
+        }
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in said.items())})"

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from evengrad import _validation
 from evengrad._program import Program
-from evengrad.optimizers.base import Optimizer, Rate
+from evengrad.optimizers._rates import Rate
+from evengrad.optimizers.base import Lists, Optimizer
 
 if TYPE_CHECKING:
-    from evengrad._core import F32, F64
+    from evengrad._core import F64
 
 
 class RMSprop(Optimizer):
@@ -17,22 +18,33 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float or callable
+    learning_rate : float, LearningRateSchedule or callable
         Default 0.001.
     rho : float in [0, 1)
         Default 0.9.
     momentum : float in [0, 1]
         Default 0; else m = momentum m + rate g / sqrt(v + epsilon), w -= m.
-    epsilon : float, above 0
+    epsilon : float in [1.2e-38, 1e38]
         Default 1e-7, inside the root, as in Keras.
     centered : bool
         Take the square of the moving mean of g from v.
     **kwargs
-        Of `Optimizer`: name, clipnorm, clipvalue, global_clipnorm.
+        Of `Optimizer`, as clipnorm or weight_decay.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range or no number.
 
     References
     ----------
     .. [1] Hinton 2012, Neural networks for machine learning, lecture 6
+
+    Examples
+    --------
+    >>> from evengrad import optimizers
+    >>> optimizers.RMSprop(momentum=0.9)
+    RMSprop(learning_rate=0.001, rho=0.9, momentum=0.9, epsilon=1e-07, centered=False)
     """
 
     def __init__(
@@ -45,31 +57,27 @@ class RMSprop(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
-        check = _validation.check_number
-        self.rho = check("RMSprop", "rho", rho, 0.0, 1.0, open_high=True)
-        self.momentum = check("RMSprop", "momentum", momentum, 0.0, 1.0)
-        self.epsilon = check("RMSprop", "epsilon", epsilon, 0.0, open_low=True)
-        self.centered = _validation.check_flag("RMSprop", "centered", centered)
+        self.rho = self._check("rho", rho, high=1.0, open_high=True)
+        self.momentum = self._check("momentum", momentum, high=1.0)
+        self.epsilon = self._epsilon(epsilon)
+        self.centered = _validation.check_flag(type(self).__name__, "centered", centered)
 
     @property
-    def slot_count(self) -> int:  # type: ignore[override]
+    def slot_names(self) -> tuple[tuple[str, ...], ...]:  # type: ignore[override]
         """Mean square, then momentum and mean, where wanted."""
-        return 1 + (self.momentum > 0.0) + self.centered
+        names = ["velocity"]
+        names += ["momentum"] if self.momentum > 0.0 else []
+        names += ["average_gradient"] if self.centered else []
+        return tuple((name,) for name in names)
 
-    def record_update(
-        self,
-        program: Program,
-        values: list[F32],
-        gradients: list[F32],
-        slots: list[list[F32]],
-        norms: F64,
-    ) -> None:
+    def record_update(self, program: Program, lists: Lists, decays: F64 | None) -> None:
         """Record the kernel."""
+        values, gradients, slots, norms, clip = lists
         momenta = slots[1] if self.momentum > 0.0 else None
         means = slots[-1] if self.centered else None
         program.rmsprop(
-            values, gradients, slots[0], momenta, means, norms, self.clip[0],
-            self.rho, self.momentum, self.epsilon,
+            values, gradients, slots[0], momenta, means, norms, clip,
+            self.rho, self.momentum, self.epsilon, decays,
         )  # fmt: skip
 
     def get_config(self) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from evengrad import _validation
 from evengrad._program import Program
-from evengrad.optimizers.base import Optimizer, Rate
+from evengrad.optimizers._rates import Rate
+from evengrad.optimizers.base import Lists, Optimizer
 
 if TYPE_CHECKING:
-    from evengrad._core import F32, F64
+    from evengrad._core import F64
 
 
 class SGD(Optimizer):
@@ -17,14 +18,19 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float or callable
+    learning_rate : float, LearningRateSchedule or callable
         Default 0.01.
     momentum : float in [0, 1]
         Default 0.
     nesterov : bool
         With momentum: w += momentum m - rate g, for the new m.
     **kwargs
-        Of `Optimizer`: name, clipnorm, clipvalue, global_clipnorm.
+        Of `Optimizer`, as clipnorm or weight_decay.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range or no number.
 
     References
     ----------
@@ -45,25 +51,19 @@ class SGD(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
-        self.momentum = _validation.check_number("SGD", "momentum", momentum, 0.0, 1.0)
-        self.nesterov = _validation.check_flag("SGD", "nesterov", nesterov)
+        self.momentum = self._check("momentum", momentum, high=1.0)
+        self.nesterov = _validation.check_flag(type(self).__name__, "nesterov", nesterov)
 
     @property
-    def slot_count(self) -> int:  # type: ignore[override]
+    def slot_names(self) -> tuple[tuple[str, ...], ...]:  # type: ignore[override]
         """One momentum a variable, if any."""
-        return 1 if self.momentum > 0.0 else 0
+        return (("momentum",),) if self.momentum > 0.0 else ()
 
-    def record_update(
-        self,
-        program: Program,
-        values: list[F32],
-        gradients: list[F32],
-        slots: list[list[F32]],
-        norms: F64,
-    ) -> None:
+    def record_update(self, program: Program, lists: Lists, decays: F64 | None) -> None:
         """Record the kernel."""
+        values, gradients, slots, norms, clip = lists
         momenta = slots[0] if slots else None
-        program.sgd(values, gradients, momenta, norms, self.clip[0], self.momentum, self.nesterov)
+        program.sgd(values, gradients, momenta, norms, clip, self.momentum, self.nesterov, decays)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal optimizer."""
