@@ -493,7 +493,7 @@ CLIPS = {"value": clip_by_value, "norm": clip_by_norm, "global_norm": clip_by_gl
 
 
 # Optimizers, as Keras 3 writes them. Each takes a variable, its gradients step by step, and
-# returns the variable after the last.
+# returns the variable after the last. Weight decay is decoupled and comes before the update.
 
 
 def sgd(
@@ -503,10 +503,12 @@ def sgd(
     *,
     momentum: float = 0.0,
     nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> F64:
     value = f64(variable)
     m = np.zeros_like(value)
     for gradient in gradients:
+        value = value - learning_rate * weight_decay * value
         m = momentum * m - learning_rate * f64(gradient)
         step = momentum * m - learning_rate * f64(gradient) if nesterov else m
         value = value + step
@@ -522,16 +524,64 @@ def adam(
     beta_2: float = 0.999,
     epsilon: float = 1e-7,
     amsgrad: bool = False,
+    weight_decay: float = 0.0,
 ) -> F64:
     """Kingma, Ba 2014, arXiv:1412.6980, with epsilon outside the correction ("epsilon hat")."""
     value = f64(variable)
     m, v, largest = np.zeros_like(value), np.zeros_like(value), np.zeros_like(value)
     for t, gradient in enumerate(gradients, start=1):
+        value = value - learning_rate * weight_decay * value
         m = beta_1 * m + (1.0 - beta_1) * f64(gradient)
         v = beta_2 * v + (1.0 - beta_2) * f64(gradient) ** 2
         largest = np.maximum(largest, v)
         rate = learning_rate * np.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t)
         value = value - rate * m / (np.sqrt(largest if amsgrad else v) + epsilon)
+    return value
+
+
+def nadam(
+    variable: ArrayLike,
+    gradients: Sequence[ArrayLike],
+    learning_rate: float,
+    *,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> F64:
+    """Dozat 2016; the weight of the momentum goes up to beta_1."""
+    value = f64(variable)
+    m, v, product = np.zeros_like(value), np.zeros_like(value), 1.0
+    for t, gradient in enumerate(gradients, start=1):
+        value = value - learning_rate * weight_decay * value
+        now = beta_1 * (1.0 - 0.5 * 0.96**t)
+        after = beta_1 * (1.0 - 0.5 * 0.96 ** (t + 1))
+        product *= now
+        m = beta_1 * m + (1.0 - beta_1) * f64(gradient)
+        v = beta_2 * v + (1.0 - beta_2) * f64(gradient) ** 2
+        ahead = after * m / (1.0 - product * after) + (1.0 - now) * f64(gradient) / (1.0 - product)
+        value = value - learning_rate * ahead / (np.sqrt(v / (1.0 - beta_2**t)) + epsilon)
+    return value
+
+
+def adamax(
+    variable: ArrayLike,
+    gradients: Sequence[ArrayLike],
+    learning_rate: float,
+    *,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> F64:
+    """Kingma, Ba 2014, arXiv:1412.6980, section 7."""
+    value = f64(variable)
+    m, u = np.zeros_like(value), np.zeros_like(value)
+    for t, gradient in enumerate(gradients, start=1):
+        value = value - learning_rate * weight_decay * value
+        m = beta_1 * m + (1.0 - beta_1) * f64(gradient)
+        u = np.maximum(beta_2 * u, np.abs(f64(gradient)))
+        value = value - learning_rate / (1.0 - beta_1**t) * m / (u + epsilon)
     return value
 
 
@@ -544,15 +594,75 @@ def rmsprop(
     momentum: float = 0.0,
     epsilon: float = 1e-7,
     centered: bool = False,
+    weight_decay: float = 0.0,
 ) -> F64:
     value = f64(variable)
     square, mean, m = np.zeros_like(value), np.zeros_like(value), np.zeros_like(value)
     for gradient in gradients:
+        value = value - learning_rate * weight_decay * value
         square = rho * square + (1.0 - rho) * f64(gradient) ** 2
         mean = rho * mean + (1.0 - rho) * f64(gradient)
         variance = square - mean**2 if centered else square
         m = momentum * m + learning_rate * f64(gradient) / np.sqrt(variance + epsilon)
         value = value - m
+    return value
+
+
+def adagrad(
+    variable: ArrayLike,
+    gradients: Sequence[ArrayLike],
+    learning_rate: float,
+    *,
+    initial_accumulator_value: float = 0.1,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> F64:
+    value = f64(variable)
+    square = np.full_like(value, initial_accumulator_value)
+    for gradient in gradients:
+        value = value - learning_rate * weight_decay * value
+        square = square + f64(gradient) ** 2
+        value = value - learning_rate * f64(gradient) / np.sqrt(square + epsilon)
+    return value
+
+
+def adadelta(
+    variable: ArrayLike,
+    gradients: Sequence[ArrayLike],
+    learning_rate: float,
+    *,
+    rho: float = 0.95,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+) -> F64:
+    """Zeiler 2012, arXiv:1212.5701, with a learning rate."""
+    value = f64(variable)
+    square, moves = np.zeros_like(value), np.zeros_like(value)
+    for gradient in gradients:
+        value = value - learning_rate * weight_decay * value
+        square = rho * square + (1.0 - rho) * f64(gradient) ** 2
+        move = -np.sqrt(moves + epsilon) / np.sqrt(square + epsilon) * f64(gradient)
+        moves = rho * moves + (1.0 - rho) * move**2
+        value = value + learning_rate * move
+    return value
+
+
+def lion(
+    variable: ArrayLike,
+    gradients: Sequence[ArrayLike],
+    learning_rate: float,
+    *,
+    beta_1: float = 0.9,
+    beta_2: float = 0.99,
+    weight_decay: float = 0.0,
+) -> F64:
+    """Chen et al. 2023, arXiv:2302.06675."""
+    value = f64(variable)
+    m = np.zeros_like(value)
+    for gradient in gradients:
+        value = value - learning_rate * weight_decay * value
+        value = value - learning_rate * np.sign(beta_1 * m + (1.0 - beta_1) * f64(gradient))
+        m = beta_2 * m + (1.0 - beta_2) * f64(gradient)
     return value
 
 

@@ -35,6 +35,13 @@ def variables() -> list[Any]:
     return [tensor(3, COLUMNS), vector(COLUMNS)]
 
 
+def update(slots: int) -> Arguments:
+    return {
+        "values": variables(), "gradients": variables(),
+        "slots": [variables() for _ in range(slots)], "norms": zeros(2), "clip": "norm",
+    }  # fmt: skip
+
+
 # Arguments that each method accepts, made anew at each call.
 GOOD: dict[str, Callable[[], Arguments]] = {
     "dense_forward": lambda: {
@@ -99,17 +106,31 @@ GOOD: dict[str, Callable[[], Arguments]] = {
     "clip": lambda: {"gradients": variables(), "norms": zeros(2), "kind": "norm"},
     "sgd": lambda: {
         "values": variables(), "gradients": variables(), "momenta": variables(),
-        "norms": zeros(2), "clip": "norm", "momentum": 0.9, "nesterov": True,
+        "norms": zeros(2), "clip": "norm", "momentum": 0.9, "nesterov": True, "decays": zeros(2),
     },
     "adam": lambda: {
         "values": variables(), "gradients": variables(), "slots": [variables(), variables()],
         "norms": zeros(2), "clip": "none", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7,
-        "amsgrad": False,
+        "amsgrad": False, "decays": zeros(2),
     },
     "rmsprop": lambda: {
         "values": variables(), "gradients": variables(), "velocities": variables(),
         "momenta": variables(), "means": variables(), "norms": zeros(2), "clip": "none",
-        "rho": 0.9, "momentum": 0.5, "epsilon": 1e-7,
+        "rho": 0.9, "momentum": 0.5, "epsilon": 1e-7, "decays": zeros(2),
+    },
+    "nadam": lambda: {
+        **update(2), "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "decays": zeros(2),
+    },
+    "adamax": lambda: {
+        **update(2), "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "decays": zeros(2),
+    },
+    "adagrad": lambda: {**update(1), "epsilon": 1e-7, "decays": zeros(2)},
+    "adadelta": lambda: {**update(2), "rho": 0.95, "epsilon": 1e-7, "decays": zeros(2)},
+    "lion": lambda: {**update(1), "beta_1": 0.9, "beta_2": 0.99, "decays": zeros(2)},
+    "accumulate": lambda: {"gradients": variables(), "accumulators": variables(), "steps": 2},
+    "carry": lambda: {"gradients": variables(), "accumulators": variables()},
+    "average": lambda: {
+        "values": variables(), "averages": variables(), "momentum": 0.9, "overwrite": 3,
     },
 }  # fmt: skip
 
@@ -142,6 +163,10 @@ WRITTEN = {
     "sgd": {"values", "momenta"},
     "adam": {"values", "slots"},
     "rmsprop": {"values", "velocities", "momenta", "means"},
+    **{name: {"values", "slots"} for name in ("nadam", "adamax", "adagrad", "adadelta", "lion")},
+    "accumulate": {"gradients"},
+    "carry": {"accumulators"},
+    "average": {"values", "averages"},
 }
 
 OPTIONAL = {
@@ -155,8 +180,9 @@ OPTIONAL = {
     "prelu_backward": {"dalpha", "dx"},
     "gather": {"labels", "weight"},
     "loss": {"weight", "dx"},
-    "sgd": {"momenta"},
-    "rmsprop": {"momenta", "means"},
+    "sgd": {"momenta", "decays"},
+    "rmsprop": {"momenta", "means", "decays"},
+    **{name: {"decays"} for name in ("adam", "nadam", "adamax", "adagrad", "adadelta", "lion")},
 }
 
 # (method, argument) of every array, and of every list of arrays

@@ -39,7 +39,25 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("rmsprop", {"rho": 0.5, "momentum": 0.7, "epsilon": 1e-3}),
     ("rmsprop", {"centered": True}),
     ("rmsprop", {"momentum": 0.7, "centered": True}),
+    ("nadam", {}),
+    ("nadam", {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}),
+    ("adamax", {}),
+    ("adamax", {"beta_1": 0.5, "beta_2": 0.5, "epsilon": 1e-3}),
+    ("adagrad", {}),
+    ("adagrad", {"initial_accumulator_value": 0.0, "epsilon": 1e-3}),
+    ("adadelta", {}),
+    ("adadelta", {"rho": 0.5, "epsilon": 1e-3}),
+    ("lion", {}),
+    ("lion", {"beta_1": 0.5, "beta_2": 0.9}),
 ]
+# Kernels that take a list of slots: how many, and their scalars with defaults.
+WITH_SLOTS: dict[str, tuple[int, dict[str, float]]] = {
+    "nadam": (2, {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}),
+    "adamax": (2, {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}),
+    "adagrad": (1, {"epsilon": 1e-7}),
+    "adadelta": (2, {"rho": 0.95, "epsilon": 1e-7}),
+    "lion": (1, {"beta_1": 0.9, "beta_2": 0.99}),
+}
 IDS = [f"{name}-{'-'.join(options) or 'defaults'}" for name, options in CASES]
 
 
@@ -48,6 +66,8 @@ def record_update(
 ) -> None:
     """`arrays`: values, gradients, norms and, made by this function, the slots."""
     values, gradients, norms = arrays["values"], arrays["gradients"], arrays["norms"]
+    decay = options.get("weight_decay", 0.0)
+    decays = np.full(len(values), decay) if decay else None
 
     def zeros() -> list[F32]:
         return [matrix(np.zeros(g.shape)) for g in gradients]
@@ -56,13 +76,21 @@ def record_update(
         momentum = options.get("momentum", 0.0)
         arrays["slots"] = [zeros()] if momentum else [None]
         nesterov = options.get("nesterov", False)
-        p.sgd(values, gradients, arrays["slots"][0], norms, clip, momentum, nesterov)
+        p.sgd(values, gradients, arrays["slots"][0], norms, clip, momentum, nesterov, decays)
     elif name == "adam":
         amsgrad = options.get("amsgrad", False)
         arrays["slots"] = [zeros() for _ in range(3 if amsgrad else 2)]
         betas = options.get("beta_1", 0.9), options.get("beta_2", 0.999)
         epsilon = options.get("epsilon", 1e-7)
-        p.adam(values, gradients, arrays["slots"], norms, clip, *betas, epsilon, amsgrad)
+        slots = arrays["slots"]
+        p.adam(values, gradients, slots, norms, clip, *betas, epsilon, amsgrad, decays)
+    elif name in WITH_SLOTS:
+        count, scalars = WITH_SLOTS[name]
+        arrays["slots"] = [zeros() for _ in range(count)]
+        for slot in arrays["slots"][0] if name == "adagrad" else ():
+            slot[...] = options.get("initial_accumulator_value", 0.1)
+        used = [options.get(scalar, default) for scalar, default in scalars.items()]
+        getattr(p, name)(values, gradients, arrays["slots"], norms, clip, *used, decays)
     else:
         momentum = options.get("momentum", 0.0)
         velocities, momenta = zeros(), zeros() if momentum else None
@@ -70,8 +98,9 @@ def record_update(
         arrays["slots"] = [velocities, momenta, means]
         rho, epsilon = options.get("rho", 0.9), options.get("epsilon", 1e-7)
         p.rmsprop(
-            values, gradients, velocities, momenta, means, norms, clip, rho, momentum, epsilon
-        )
+            values, gradients, velocities, momenta, means, norms, clip, rho, momentum, epsilon,
+            decays,
+        )  # fmt: skip
 
 
 def case(
@@ -114,7 +143,10 @@ def case(
         moved = sum(np.abs(b - a) for a, b in itertools.pairwise(path))
         # Each step rounds the variable once and the move up to some 16 times; a variance made
         # as a difference, when centered, has 4 times the relative error.
-        bound = UNIT * (STEPS * np.abs(path[-1]) + moved * (STEPS + (64 if name != "sgd" else 16)))
+        roundings = STEPS * (2 if options.get("weight_decay") else 1)
+        bound = UNIT * (
+            roundings * np.abs(path[-1]) + moved * (STEPS + (64 if name != "sgd" else 16))
+        )
         results[f"value {i}"] = (parameter_gradient(arrays["values"][i]), path[-1], bound)
     for slot in filter(None, arrays["slots"]):
         for made in slot:
@@ -127,6 +159,39 @@ def test_steps(name: str, options: dict[str, Any]) -> None:
     check(case(name, options))
 
 
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_weight_decay(name: str, options: dict[str, Any]) -> None:
+    check(case(name, options | {"weight_decay": 0.5}))
+    check(case(name, options | {"weight_decay": 1e-6}, clip="norm"))
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_decay_is_exact_to_a_rounding(name: str, options: dict[str, Any]) -> None:
+    """1 - rate * decay, rounded first, would be off by 1% for AdamW's defaults."""
+    value = matrix(np.ones((33, 17)))
+    arrays = {
+        "values": [value], "gradients": [matrix(np.zeros((33, 17)))], "norms": np.zeros(1)
+    }  # fmt: skip
+    decayed = options | {"weight_decay": 0.004}
+    program = run(1, lambda p: record_update(p, name, decayed, arrays, "none"), learning_rate=1e-3)
+    for _ in range(999):
+        program.run(1, learning_rate=1e-3)
+    np.testing.assert_allclose(1.0 - value, 1.0 - (1.0 - 4e-6) ** 1000, rtol=6e-3)
+
+
+def test_decay_of_each_variable() -> None:
+    values = [matrix(np.ones(shape)) for shape in SHAPES]
+    gradients = [matrix(np.zeros(shape)) for shape in SHAPES]
+    decays, norms = np.linspace(0.0, 1.0, len(SHAPES)), np.zeros(len(SHAPES))
+    run(
+        1,
+        lambda p: p.sgd(values, gradients, None, norms, "none", 0.0, False, decays),
+        learning_rate=0.5,
+    )
+    for value, decay in zip(values, decays, strict=True):
+        np.testing.assert_allclose(parameter_gradient(value), 1.0 - 0.5 * decay, rtol=2 * UNIT)
+
+
 @pytest.mark.parametrize("clip", list(reference.CLIPS))
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
 def test_clipped_on_the_way(name: str, options: dict[str, Any], clip: str) -> None:
@@ -135,7 +200,7 @@ def test_clipped_on_the_way(name: str, options: dict[str, Any], clip: str) -> No
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
 def test_threads(name: str, options: dict[str, Any]) -> None:
-    check_threads(case, name, options)
+    check_threads(case, name, options | {"weight_decay": 0.1})
     check_threads(case, name, options, clip="global_norm", limit=0.3)
 
 
@@ -160,6 +225,67 @@ def test_huge_clipped_gradients(name: str, options: dict[str, Any]) -> None:
 
     np.testing.assert_allclose(moved(1e30), moved(1.0), rtol=1e-4)
     assert np.abs(moved(1.0)).max() > 0.0
+
+
+EXTREMES = [0.0, 2.0**-149, 1e-44, 1e-38, 1e-30, 1e-20, 1e-10, 1.0, 1e10, 1e19, 1e20, 1e30, 3.4e38]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_every_finite_gradient_leaves_everything_finite(name: str, options: dict[str, Any]) -> None:
+    """Of all sizes and in all orders, unclipped, and as near to the right value as one may ask."""
+    wide = np.array([*EXTREMES, *(-x for x in EXTREMES)], dtype=np.float32)
+    first, second = np.meshgrid(wide, wide)
+    batches = [first, second, first, first, second, second, second, -second, 0.0 * first]
+    value, gradient = matrix(np.zeros(first.shape)), matrix(first)
+    arrays: dict[str, Any] = {"values": [value], "gradients": [gradient], "norms": np.zeros(1)}
+    rate = 1e-3
+    program = run(1, lambda p: record_update(p, name, options, arrays, "none"), learning_rate=rate)
+    for i, batch in enumerate(batches[1:], 2):
+        gradient[...] = batch
+        program.run(1, learning_rate=rate, iteration=i)
+    for slot in filter(None, arrays["slots"]):
+        assert np.isfinite(slot[0]).all()
+    assert np.isfinite(value).all()
+    if name != "sgd":
+        # Gradients count up to 1e19 at least; what comes after a smaller one may move far.
+        limit = 1e38 if name in ("lion", "adamax") else 1e19
+        held = [np.clip(b.astype(np.float64), -limit, limit) for b in batches]
+        expected = getattr(reference, name)(np.zeros(first.shape), held, rate, **options)
+        exact = np.isin(np.abs(first), [0.0, 1.0, 1e10]) & np.isin(np.abs(second), [0.0, 1.0, 1e10])
+        np.testing.assert_allclose(value[exact], expected[exact], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_nan_survives(name: str, options: dict[str, Any]) -> None:
+    gradient = matrix(np.zeros((9, 17)))
+    gradient[3, 5] = np.nan
+    arrays: dict[str, Any] = {
+        "values": [matrix(np.zeros((9, 17)))], "gradients": [gradient], "norms": np.zeros(1)
+    }  # fmt: skip
+    run(1, lambda p: record_update(p, name, options, arrays, "none"), learning_rate=RATE)
+    assert np.isnan(arrays["values"][0][3, 5])
+    assert np.isnan(arrays["values"][0]).sum() == 1
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 10, 500, 911, 912, 913, 5000, 10**9])
+def test_nadam_of_a_late_iteration(iteration: int) -> None:
+    """The product of the weights so far comes from the replay's number."""
+    value, gradient = matrix(np.zeros((3, 4))), matrix(np.full((3, 4), 0.5))
+    m, v = matrix(np.full((3, 4), 0.25)), matrix(np.full((3, 4), 0.125))
+    beta = 0.999
+    run(
+        1,
+        lambda p: p.nadam([value], [gradient], [[m], [v]], np.zeros(1), "none", beta, 0.999, 1e-7),
+        learning_rate=RATE,
+        iteration=iteration,
+    )
+    few = np.arange(1, min(iteration, 10**5) + 1)  # the product is 0 by then
+    product = np.prod(beta * (1.0 - 0.5 * 0.96**few))
+    now, after = (beta * (1.0 - 0.5 * 0.96**t) for t in (iteration, iteration + 1))
+    m_, v_ = beta * 0.25 + (1.0 - beta) * 0.5, 0.999 * 0.125 + 0.001 * 0.25
+    ahead = after * m_ / (1.0 - product * after) + (1.0 - now) * 0.5 / (1.0 - product)
+    step = RATE * ahead / (np.sqrt(v_ / (1.0 - 0.999**iteration)) + 1e-7)
+    np.testing.assert_allclose(value, -step, rtol=32 * UNIT)
 
 
 @pytest.mark.parametrize("iteration", [1, 10, 1000, 10**6, 10**9])

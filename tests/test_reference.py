@@ -213,6 +213,27 @@ def test_optimizers_by_hand() -> None:
     assert centered == pytest.approx(-first - (0.5 * first + second))
 
 
+def test_more_optimizers_by_hand() -> None:
+    g = [[1.0], [2.0]]
+    # The first steps of Adamax and Adagrad are the learning rate, of Lion every one.
+    assert reference.adamax([0.0], [[-7.0]], 0.1, epsilon=0.0) == pytest.approx(0.1)
+    adamax = reference.adamax([0.0], g, 0.1, beta_1=0.5, beta_2=0.75, epsilon=0.0)
+    assert adamax == pytest.approx(-0.1 - 0.1 / 0.75 * 1.25 / 2.0)
+    options = {"initial_accumulator_value": 0.0, "epsilon": 0.0}
+    assert reference.adagrad([0.0], g, 0.1, **options) == pytest.approx(-0.1 - 0.2 / np.sqrt(5.0))
+    assert reference.lion([0.0], [[3.0], [-0.1]], 0.1, beta_2=0.5) == pytest.approx(-0.2)
+    assert reference.lion([0.0], [[3.0], [-0.1]], 0.1, beta_1=0.1) == pytest.approx(0.0)
+    # rho 0.5: squares 0.5, 2.25; the first move is 1 / sqrt(1.5), half of its square is kept.
+    adadelta = reference.adadelta([0.0], g, 1.0, rho=0.5, epsilon=1.0)
+    assert adadelta == pytest.approx(-1.0 / np.sqrt(1.5) - np.sqrt(4.0 / 3.0) * 2.0 / np.sqrt(3.25))
+    # Weights of the momentum: 0.5 (1 - 0.48) = 0.26 and 0.5 (1 - 0.4608) = 0.2696; m is 0.5.
+    nadam = reference.nadam([0.0], g[:1], 0.1, beta_1=0.5, epsilon=0.0)
+    assert nadam == pytest.approx(-0.1 * (0.2696 * 0.5 / (1 - 0.26 * 0.2696) + 1.0))
+    # Half of the variable goes before each step of 0.5.
+    decayed = reference.sgd([8.0], g, 0.5, weight_decay=1.0)
+    assert decayed == pytest.approx((8.0 / 2 - 0.5) / 2 - 1.0)
+
+
 def test_amsgrad_remembers_the_largest() -> None:
     g = [[10.0]] + [[0.1]] * 50
     slow = reference.adam([0.0], g, 0.1, beta_2=0.5, amsgrad=True)

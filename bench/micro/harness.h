@@ -59,6 +59,7 @@ void add_activations();
 void add_batch_norm();
 void add_elementwise();
 void add_losses();
+void add_optimizers();
 void add_products();
 void add_updates();
 

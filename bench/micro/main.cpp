@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
   bench::add_elementwise();
   bench::add_losses();
   bench::add_updates();
+  bench::add_optimizers();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return bench::all_right() ? 0 : 1;

@@ -91,7 +91,7 @@ void average(PyProgram& self, py::object values, py::object averages, double mom
   Arguments a(self);
   const Matrices w = matrices_of(a, values, "values", Access::kWrite);
   const Matrices means = matrices_of(a, averages, "averages", Access::kWrite);
-  check_shapes(w, means, "averages");
+  check_shapes(w, means, "averages", "values");
   a.check();
   // Pieces follow the first list; nothing of a gradient is read.
   const Average args{chunked(self, w, w, {means}), momentum, overwrite};

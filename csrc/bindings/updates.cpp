@@ -57,13 +57,13 @@ void check_slots(const std::vector<py::object>& slots, std::size_t wanted) {
   }
 }
 
-void check_shapes(const Matrices& a, const Matrices& b, const char* name) {
+void check_shapes(const Matrices& a, const Matrices& b, const char* name, const char* others) {
   bool fits = a.size() == b.size();
   for (std::size_t i = 0; fits && i < a.size(); ++i) {
     fits = a[i].rows == b[i].rows && a[i].columns == b[i].columns;
   }
   if (fits) return;
-  throw py::value_error(std::string(name) + ": expected arrays of the shapes of the gradients");
+  throw py::value_error(std::string(name) + ": expected arrays of the shapes of the " + others);
 }
 
 ChunkedVariables chunked(PyProgram& self, const Matrices& gradients, const Matrices& values,

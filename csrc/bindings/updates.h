@@ -11,8 +11,9 @@ namespace evengrad::bindings {
 using Matrices = std::vector<Matrix>;
 Matrices matrices_of(Arguments& a, const py::object& arrays, const char* name, Access access);
 
-// Raises with `name` unless b has the shapes of the gradients a.
-void check_shapes(const Matrices& a, const Matrices& b, const char* name);
+// Raises with `name` unless b has the shapes of a.
+void check_shapes(const Matrices& a, const Matrices& b, const char* name,
+                  const char* others = "gradients");
 void check_slots(const std::vector<py::object>& slots, std::size_t wanted);
 
 // Gradients, values (may be empty) and slots (likewise) in pieces. Rows with their padding; what

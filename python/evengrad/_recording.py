@@ -176,6 +176,7 @@ def record_step(
         _backward(program, layers, dy)
         norms = np.zeros(len(program.gradients))
         if program.gradients:
+            optimizer.build([v for layer in layers for v in layer.trainable_variables])
             optimizer.record_accumulation(program)
             program.gradient_norms(list(program.gradients.values()), norms)
             optimizer.record(program, norms)

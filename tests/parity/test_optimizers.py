@@ -8,6 +8,8 @@ from typing import Any
 import evengrad
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from parity import errors, helpers
 from parity.helpers import draws, keras
@@ -38,7 +40,14 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
         "RMSprop",
         {"learning_rate": 0.002, "momentum": 0.5, "centered": True, "epsilon": 1e-4},
     ),
+    "AdamW": ("AdamW", {"learning_rate": 0.01, "weight_decay": 0.1}),
+    "Nadam": ("Nadam", {"learning_rate": 0.01}),
+    "Adamax": ("Adamax", {"learning_rate": 0.01}),
+    "Adagrad": ("Adagrad", {"learning_rate": 0.1}),
+    "Adadelta": ("Adadelta", {"learning_rate": 1.0}),
+    "Lion": ("Lion", {"learning_rate": 0.001}),
 }
+CLASSES = ["SGD", "Adam", "AdamW", "Nadam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Lion"]
 SHAPES = [(6, 8), (8,), (8, 3), (3,)]
 
 
@@ -98,14 +107,207 @@ def test_clipping_is_at_work(clip: str) -> None:
     assert max(np.abs(p - q).max() for p, q in zip(a, b, strict=True)) > 0.05
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
+@pytest.mark.parametrize("name", CLASSES)
 def test_same_defaults(name: str) -> None:
     made = getattr(evengrad.optimizers, name)().get_config()
     expected = getattr(keras.optimizers, name)().get_config()
-    for key in made.keys() & expected.keys() - {"name"}:
+    assert made.keys() == expected.keys()
+    for key in made.keys() - {"name"}:
         value = expected[key]
         # Keras keeps the learning rate in float32.
         assert made[key] == (pytest.approx(value) if isinstance(value, float) else value), key
+
+
+# With any arguments
+
+
+def floats(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.floats(low, high, allow_subnormal=False)
+
+
+BETAS = {"beta_1": floats(0.0, 0.95), "beta_2": floats(0.5, 0.999)}
+EPSILON = {"epsilon": floats(1e-7, 1e-3)}
+OWN: dict[str, tuple[float, dict[str, st.SearchStrategy[Any]]]] = {
+    "SGD": (0.1, {"momentum": floats(0.0, 0.9), "nesterov": st.booleans()}),
+    "Adam": (0.02, BETAS | EPSILON | {"amsgrad": st.booleans()}),
+    "AdamW": (0.02, BETAS | EPSILON | {"amsgrad": st.booleans()}),
+    "Nadam": (0.02, BETAS | EPSILON),
+    "Adamax": (0.02, BETAS | EPSILON),
+    # A variance made as a difference may be rounded to anything near 0.
+    "RMSprop": (
+        0.005,
+        {
+            "rho": floats(0.5, 0.95), "momentum": floats(0.0, 0.9), "centered": st.booleans(),
+            "epsilon": floats(1e-3, 1e-2),
+        },
+    ),
+    "Adagrad": (0.1, EPSILON | {"initial_accumulator_value": floats(0.0, 1.0)}),
+    "Adadelta": (1.0, EPSILON | {"rho": floats(0.5, 0.99)}),
+    "Lion": (0.001, {"beta_1": floats(0.5, 0.95), "beta_2": floats(0.5, 0.99)}),
+}  # fmt: skip
+SHARED: dict[str, st.SearchStrategy[Any]] = {
+    "weight_decay": floats(1e-3, 0.5),
+    "clip": st.sampled_from(list(CLIPS)),
+    "use_ema": st.booleans(),
+    "ema_momentum": floats(0.5, 0.99),
+    "ema_overwrite_frequency": st.none() | st.integers(1, 7),
+    "gradient_accumulation_steps": st.none() | st.integers(2, 7),
+    "schedule": st.booleans(),
+}
+
+
+@st.composite
+def arguments(draw: st.DrawFn, kind: str) -> dict[str, Any]:
+    rate, own = OWN[kind]
+    made = {name: draw(strategy) for name, strategy in (own | SHARED).items()}
+    made |= CLIPS[made.pop("clip")]
+    if kind != "AdamW" and draw(st.booleans()):
+        made["weight_decay"] = None
+    return made | {"learning_rate": rate * draw(floats(0.1, 1.0))}
+
+
+def optimizer_of(library: Any, kind: str, given: dict[str, Any]) -> Any:
+    given = dict(given)
+    if given.pop("schedule"):
+        decay = library.optimizers.schedules.ExponentialDecay
+        given["learning_rate"] = decay(given["learning_rate"], decay_steps=20, decay_rate=0.5)
+    return getattr(library.optimizers, kind)(**given)
+
+
+def compare_state(kind: str, ours: Any, theirs: Any, steps: int) -> None:
+    """Steps done, learning rate, slots: the same in number, order, names and values."""
+    theirs = [
+        v for v in theirs.variables if not v.name.startswith("variable")
+    ]  # Nadam's product of weights
+    assert len(ours.variables) == len(theirs)
+    for one, other in zip(ours.variables, theirs, strict=True):
+        value, name = one.numpy(), other.name
+        if name.endswith("gradient_accumulator"):
+            name, value = "gradient_accumulator", value * steps
+        assert one.name.endswith(name.split("_kernel_")[-1].split("_bias_")[-1])
+        assert ("kernel" in one.name, "bias" in one.name) == (
+            "kernel" in other.name,
+            "bias" in other.name,
+        )
+        errors.compare_variable(f"{kind}: state", value, np.asarray(other))
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_any_arguments(kind: str) -> None:
+    @settings(helpers.fixed, max_examples=6)
+    @given(arguments(kind))
+    def run(given: dict[str, Any]) -> None:
+        results, optimizers = [], []
+        for library in (evengrad, keras):
+            optimizer = optimizer_of(library, kind, given)
+            made = model(library, optimizer)
+            for x, y in batches():
+                made.train_on_batch(x, y)
+            results.append(made.get_weights())
+            optimizers.append(optimizer)
+        ours, theirs = optimizers
+        assert ours.iterations == int(theirs.iterations)
+        errors.compare(f"{kind}: rate", ours.learning_rate, float(theirs.learning_rate))
+        for a, b in zip(*results, strict=True):
+            errors.compare_variable(f"{kind}: variables", a, b)
+        compare_state(kind, ours, theirs, given["gradient_accumulation_steps"] or 1)
+
+    run()
+
+
+# fit: averages become the variables at its end, what is accumulated stays for the next one
+
+
+def deep(library: Any, optimizer: Any) -> Any:
+    normalization = library.layers.BatchNormalization
+    options = {"debias": False} if library is evengrad else {}
+    made = library.Sequential(
+        [
+            library.Input((6,)),
+            library.layers.Dense(8, activation="tanh"),
+            normalization(momentum=0.9, **options),
+            library.layers.Dense(3),
+        ]
+    )
+    made.build((None, 6))
+    weights = draws(5, *SHAPES, spread=0.5)
+    made.layers[0].set_weights(weights[:2])
+    made.layers[-1].set_weights(weights[2:])
+    made.compile(optimizer=optimizer, loss="mse")
+    return made
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"use_ema": True, "ema_momentum": 0.9},
+        {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 3},
+        {"gradient_accumulation_steps": 4},
+        {"use_ema": True, "ema_momentum": 0.9, "gradient_accumulation_steps": 4},
+    ],
+    ids="-".join,
+)
+def test_fit(given: dict[str, Any]) -> None:
+    x, y = draws(9, (44, 6), (44, 3))
+    results = []
+    for library in (evengrad, keras):
+        made = deep(library, library.optimizers.Adam(0.01, global_clipnorm=1.0, **given))
+        stages = []
+        for epochs in (1, 2):  # 6 steps an epoch
+            made.fit(x, y, batch_size=8, epochs=epochs, shuffle=False, verbose=0)
+            stages += made.get_weights()
+            if library is keras:  # on JAX variables and averages are one buffer from here on
+                made.set_weights([w.copy() for w in made.get_weights()])
+        results.append(stages)
+        assert int(made.optimizer.iterations) == 18 // given.get("gradient_accumulation_steps", 1)
+    for a, b in zip(*results, strict=True):
+        errors.compare_variable("fit with averages or accumulation", a, b)
+
+
+def test_excluded_from_weight_decay() -> None:
+    results = []
+    for library in (evengrad, keras):
+        optimizer = library.optimizers.SGD(0.1, weight_decay=0.5)
+        made = model(library, optimizer)
+        optimizer.exclude_from_weight_decay(
+            var_list=[made.layers[0].kernel], var_names=["bias", "nothing"]
+        )
+        for x, y in batches():
+            made.train_on_batch(x, y)
+        results.append(made.get_weights())
+    for a, b in zip(*results, strict=True):
+        errors.compare_variable("SGD: variables", a, b)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_gradients_applied_by_hand(kind: str) -> None:
+    results = []
+    for library in (evengrad, keras):
+        optimizer = getattr(library.optimizers, kind)(learning_rate=0.01, clipnorm=1.0)
+        variables = [library.Variable(v) for v in draws(1, *SHAPES)]
+        for step in range(10):
+            gradients = draws(2 + step, *SHAPES)
+            if step % 2:
+                optimizer.apply(gradients, variables)
+            else:
+                optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        results.append(variables)
+    for a, b in zip(*results, strict=True):
+        errors.compare_variable(f"{kind}: variables", a.numpy(), np.asarray(b))
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_configurations_are_exchanged(kind: str) -> None:
+    """What Keras serializes makes the same optimizer here, and what is made here there."""
+    schedules = keras.optimizers.schedules
+    theirs = getattr(keras.optimizers, kind)(schedules.CosineDecay(0.1, 7), clipnorm=0.5)
+    ours = evengrad.optimizers.deserialize(keras.optimizers.serialize(theirs))
+    config = ours.get_config()
+    assert config["learning_rate"]["config"] == theirs.get_config()["learning_rate"]["config"]
+    back = getattr(keras.optimizers, kind).from_config({**config, "learning_rate": 0.1})
+    expected = theirs.get_config()
+    for key in config.keys() - {"learning_rate"}:
+        assert config[key] == expected[key] == back.get_config()[key], key
 
 
 # torch
@@ -144,6 +346,29 @@ TORCH: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"learning_rate": 0.01, "beta_2": 0.9, "epsilon": 1e-12, "amsgrad": True},
         {"lr": 0.01, "betas": (0.9, 0.9), "eps": 1e-12, "amsgrad": True},
     ),
+    "AdamW": (
+        "AdamW",
+        {"learning_rate": 0.01, "weight_decay": 0.1, "epsilon": 1e-12},
+        {"lr": 0.01, "weight_decay": 0.1, "eps": 1e-12},
+    ),
+    # The weights of Keras' momentum are torch's for a momentum_decay of 1.
+    "Nadam": (
+        "Nadam",
+        {"learning_rate": 0.01, "epsilon": 1e-12},
+        {"lr": 0.01, "eps": 1e-12, "momentum_decay": 1.0},
+    ),
+    # torch takes the maximum over |g| + epsilon, and has epsilon outside the root for the next two.
+    "Adamax": ("Adamax", {"learning_rate": 0.01, "epsilon": 1e-12}, {"lr": 0.01, "eps": 1e-12}),
+    "Adagrad": (
+        "Adagrad",
+        {"learning_rate": 0.1, "epsilon": 1e-12},
+        {"lr": 0.1, "initial_accumulator_value": 0.1, "eps": 1e-12},
+    ),
+    "Adadelta": (
+        "Adadelta",
+        {"learning_rate": 1.0, "epsilon": 1e-6},
+        {"lr": 1.0, "rho": 0.95, "eps": 1e-6},
+    ),
 }
 
 
@@ -155,7 +380,8 @@ def test_torch(name: str, clip: str) -> None:
     ours = model(evengrad, getattr(evengrad.optimizers, kind)(**arguments, **CLIPS[clip]))
     parameters = [torch.nn.Parameter(torch.from_numpy(w)) for w in ours.get_weights()]
     k1, b1, k2, b2 = parameters
-    optimizer = getattr(torch.optim, kind)(parameters, **torch_arguments)
+    torch_kind = {"Nadam": "NAdam"}.get(kind, kind)
+    optimizer = getattr(torch.optim, torch_kind)(parameters, **torch_arguments)
     clipped = torch_clip(torch, clip)
     for x, y in batches():
         loss = ours.train_on_batch(x, y)
