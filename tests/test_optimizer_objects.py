@@ -449,6 +449,8 @@ def test_the_model_is_as_before_a_failed_step() -> None:
 
 def test_no_averages_no_change() -> None:
     made = linear(optimizers.SGD(0.1, use_ema=True))
+    made.optimizer.build(made.trainable_variables)
+    made.set_weights([w + 1.0 for w in made.get_weights()])
     before = made.get_weights()[0]
     made.optimizer.finalize_variable_values(made.trainable_variables)
     x, y = data(8)
