@@ -41,10 +41,9 @@ static void adam(const Update& a, const Step& step, const Team& team) {
 
 // Nadam's weights of the momentum are beta_1 (1 - 0.96^t / 2); entry t of the list is the product
 // of the brackets up to t. From the last one on they are 1 in double.
+constexpr int64_t kNadamLast = 911;
 struct NadamProducts {
-  double of[912];
-  static constexpr int64_t kLast = 911;
-  double up_to(int64_t t) const { return of[t < kLast ? t : kLast]; }
+  double of[kNadamLast + 1];
 };
 static constexpr NadamProducts nadam_products() {
   NadamProducts products{};
@@ -66,7 +65,8 @@ static void nadam(const Update& a, const Step& step, const Team& team) {
   const double t = static_cast<double>(number);
   const double u = a.a * (1.0 - 0.5 * __builtin_pow(0.96, t));
   const double u_next = a.a * (1.0 - 0.5 * __builtin_pow(0.96, t + 1.0));
-  const double product = __builtin_pow(a.a, t) * kProducts.up_to(number);
+  const double product =
+      __builtin_pow(a.a, t) * kProducts.of[number < kNadamLast ? number : kNadamLast];
   const float by_m = static_cast<float>(step.learning_rate * u_next / (1.0 - product * u_next));
   const float by_g = static_cast<float>(step.learning_rate * (1.0 - u) / (1.0 - product));
   const float unbias = static_cast<float>(1.0 / __builtin_sqrt(1.0 - __builtin_pow(a.b, t)));
