@@ -175,11 +175,68 @@ struct ChunkedVariables {
   const int64_t* starts;
   int64_t count;  // of variables
 };
-enum class Clip : int32_t { kNone, kValue, kNorm, kGlobalNorm };
+// kAdaptive is kGlobalNorm with a threshold that stands behind the norms of the variables.
+enum class Clip : int32_t { kNone, kValue, kNorm, kGlobalNorm, kAdaptive };
+// Sums over steps: norms of all gradients before clipping, steps whose gradients clipping changed,
+// steps.
+constexpr int64_t kHealthSums = 3;
 struct GradientNorms {
   ChunkedVariables variables;
-  double* partial;  // workspace, one a chunk
-  double* norms;    // one a variable: sum of squares
+  double* partial;           // workspace, one a chunk; for Clip::kValue two
+  double* norms;             // one a variable: sum of squares
+  Clip clip = Clip::kNone;   // what follows; kAdaptive leaves checks and sums to the kernel after
+  double* health = nullptr;  // [kHealthSums], or null
+};
+// The thresholds of Clip::kAdaptive: norms[count] from the norms of `count` variables.
+struct AutoClip {  // percentile of the last `length` norms, this one included
+  double* norms;
+  int64_t count;
+  double percentile;
+  double *history, *ordered;  // [length] norms: a ring as they came; the same in their order
+  int64_t length;
+  int64_t* seen;   // norms so far
+  double* health;  // or null
+};
+struct ZClip {  // mean + (z deviation)^2 / (norm - mean) where the norm is beyond mean + z
+                // deviation
+  double* norms;
+  int64_t count;
+  double alpha, z;
+  int64_t warm_up;    // steps without clipping
+  double* statistic;  // mean, variance
+  int64_t* seen;
+  double* health;
+};
+// A variable whose columns are clipped each by itself, or, with `whole`, its one row as one.
+struct UnitVariable {
+  Matrix w, g;
+  bool whole;
+  double lambda;              // infinity: not clipped
+  double *squares, *factors;  // workspace [padded(columns)]
+};
+struct UnitClip {  // g times min(1, lambda max(norm of w, epsilon) / norm of g), unit by unit
+  const UnitVariable* variables;
+  int64_t count;
+  double epsilon;
+  double* norms;   // one a variable: sum of squares before
+  double* health;  // or null
+};
+struct Regularize {  // gradient += l1 sign(w) + 2 l2 w; result += rows (l1 sum |w| + l2 sum w^2)
+  ChunkedVariables variables;
+  bool gradients;         // else the penalty only
+  const double *l1, *l2;  // one a variable
+  int64_t per_sample;     // rows of a sample
+  double* partial;        // workspace, one a chunk
+  double* result;
+};
+enum class Constraint : int32_t { kNonNegative, kColumns, kRows, kWhole };
+// kNonNegative: max(w, 0). Else w desired / (1e-7 + norm) with desired = rate clamp(norm, minimum,
+// maximum) + (1 - rate) norm for each column, each row, or all.
+struct Constrain {
+  Matrix w;
+  Constraint kind;
+  double minimum, maximum, rate;
+  double* partial;  // workspace [rows]
 };
 struct Update {
   ChunkedVariables variables;

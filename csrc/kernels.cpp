@@ -2,16 +2,20 @@
 // Exports one symbol, the table; everything else is static, so that the linker cannot mix sets.
 #include "activations.h"
 #include "adam.h"
+#include "adaptive_clip.h"
 #include "averages.h"
 #include "batch_norm.h"
 #include "clip.h"
+#include "constraints.h"
 #include "data.h"
 #include "dense.h"
 #include "losses.h"
 #include "optimizers.h"
 #include "prelu.h"
+#include "regularizers.h"
 #include "rng.h"
 #include "softmax.h"
+#include "unit_clip.h"
 
 #define EVENGRAD_STRING2(x) #x
 #define EVENGRAD_STRING(x) EVENGRAD_STRING2(x)
@@ -44,6 +48,11 @@ static constexpr Kernels kTable{
     erase<LossArgs, loss>(),
     erase<MetricArgs, metric>(),
     erase<GradientNorms, gradient_norms>(),
+    erase<AutoClip, auto_clip>(),
+    erase<ZClip, z_clip>(),
+    erase<UnitClip, unit_clip>(),
+    erase<Regularize, regularize>(),
+    erase<Constrain, constrain>(),
     erase<Update, clip>(),
     erase<Update, sgd>(),
     erase<Update, adam>(),

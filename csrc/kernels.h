@@ -43,6 +43,11 @@ struct Kernels {
   KernelOf<LossArgs> loss;
   KernelOf<MetricArgs> metric;
   KernelOf<GradientNorms> gradient_norms;
+  KernelOf<AutoClip> auto_clip;
+  KernelOf<ZClip> z_clip;
+  KernelOf<UnitClip> unit_clip;
+  KernelOf<Regularize> regularize;
+  KernelOf<Constrain> constrain;
   KernelOf<Update> clip;
   KernelOf<Update> sgd;
   KernelOf<Update> adam;

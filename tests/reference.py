@@ -492,6 +492,61 @@ def clip_by_global_norm(gradients: Sequence[ArrayLike], limit: float) -> list[F6
 CLIPS = {"value": clip_by_value, "norm": clip_by_norm, "global_norm": clip_by_global_norm}
 
 
+def unit_clip(value: ArrayLike, gradient: ArrayLike, lambda_: float, epsilon: float) -> F64:
+    """Brock et al. 2021, equation 3: columns of a matrix (inputs, outputs), or a vector."""
+    g, w = f64(gradient).copy(), f64(value)
+    if g.ndim == 1:
+        g, w = g[:, None], w[:, None]
+    for unit in range(g.shape[1]):
+        ratio = norm(g[:, unit]) / max(norm(w[:, unit]), epsilon)
+        if ratio > lambda_:
+            g[:, unit] *= lambda_ / ratio
+    return g.reshape(np.shape(gradient))
+
+
+def auto_clip(norms: Sequence[float], percentile: float, history: int) -> list[float]:
+    """Seetharaman et al. 2020, algorithm 1, of the last norms only: the threshold at each step."""
+    return [
+        float(np.percentile(norms[max(0, i + 1 - history) : i + 1], percentile))
+        for i in range(len(norms))
+    ]
+
+
+def z_clip(norms: Sequence[float], alpha: float, threshold: float, warm_up: int) -> list[float]:
+    """Kumar et al. 2025, algorithm 1: the norm after clipping at each step."""
+    after = list(norms[:warm_up])
+    mean, variance = float(np.mean(after)), float(np.var(after))
+    for norm in norms[warm_up:]:
+        deviation = math.sqrt(variance)
+        if norm - mean > threshold * deviation:
+            z = (norm - mean) / deviation if deviation else math.inf
+            norm = mean + threshold**2 / z * deviation  # noqa: PLW2901
+        mean = alpha * mean + (1 - alpha) * norm
+        variance = alpha * variance + (1 - alpha) * (norm - mean) ** 2
+        after.append(norm)
+    return after
+
+
+# Regularizers and constraints
+
+
+def penalty(w: ArrayLike, l1: float, l2: float) -> float:
+    return float(l1 * np.abs(f64(w)).sum() + l2 * (f64(w) ** 2).sum())
+
+
+def penalty_slope(w: ArrayLike, l1: float, l2: float) -> F64:
+    return l1 * np.sign(f64(w)) + 2.0 * l2 * f64(w)
+
+
+def min_max_norm(
+    w: ArrayLike, low: float, high: float, rate: float, axis: int | tuple[int, ...]
+) -> F64:
+    """MaxNorm is (0, max, 1), UnitNorm (1, 1, 1)."""
+    norms = np.sqrt((f64(w) ** 2).sum(axis=axis, keepdims=True))
+    desired = rate * np.clip(norms, low, high) + (1.0 - rate) * norms
+    return f64(w) * (desired / (1e-7 + norms))
+
+
 # Optimizers, as Keras 3 writes them. Each takes a variable, its gradients step by step, and
 # returns the variable after the last. Weight decay is decoupled and comes before the update.
 

@@ -102,8 +102,29 @@ GOOD: dict[str, Callable[[], Arguments]] = {
         "kind": "sparse_accuracy", "x": x(), "labels": labels(), "target": None,
         "result": zeros(1),
     },
-    "gradient_norms": lambda: {"gradients": variables(), "norms": zeros(2)},
+    "gradient_norms": lambda: {
+        "gradients": variables(), "norms": zeros(2), "clip": "norm", "health": zeros(3),
+    },
     "clip": lambda: {"gradients": variables(), "norms": zeros(2), "kind": "norm"},
+    "auto_clip": lambda: {
+        "norms": zeros(3), "percentile": 10.0, "history": zeros(7), "ordered": zeros(7),
+        "seen": zeros(1, np.int64), "health": zeros(3),
+    },
+    "z_clip": lambda: {
+        "norms": zeros(3), "alpha": 0.9, "z": 2.0, "warm_up": 3, "statistic": zeros(2),
+        "seen": zeros(1, np.int64), "health": zeros(3),
+    },
+    "unit_clip": lambda: {
+        "values": variables(), "gradients": variables(), "norms": zeros(2),
+        "lambdas": np.full(2, 0.01), "epsilon": 1e-3, "health": zeros(3),
+    },
+    "regularize": lambda: {
+        "values": variables(), "gradients": variables(), "l1": zeros(2), "l2": zeros(2),
+        "per_sample": 1, "result": zeros(1),
+    },
+    "constrain": lambda: {
+        "value": tensor(3, COLUMNS), "kind": "columns", "minimum": 0.0, "maximum": 1.0, "rate": 1.0,
+    },
     "sgd": lambda: {
         "values": variables(), "gradients": variables(), "momenta": variables(),
         "norms": zeros(2), "clip": "norm", "momentum": 0.9, "nesterov": True, "decays": zeros(2),
@@ -158,8 +179,13 @@ WRITTEN = {
     "scatter": set(),
     "loss": {"x", "dx", "result"},
     "metric": {"result"},
-    "gradient_norms": {"norms"},
+    "gradient_norms": {"norms", "health"},
     "clip": {"gradients"},
+    "auto_clip": {"norms", "history", "ordered", "seen", "health"},
+    "z_clip": {"norms", "statistic", "seen", "health"},
+    "unit_clip": {"gradients", "norms", "health"},
+    "regularize": {"gradients", "result"},
+    "constrain": {"value"},
     "sgd": {"values", "momenta"},
     "adam": {"values", "slots"},
     "rmsprop": {"values", "velocities", "momenta", "means"},
@@ -183,6 +209,11 @@ OPTIONAL = {
     "sgd": {"momenta", "decays"},
     "rmsprop": {"momenta", "means", "decays"},
     **{name: {"decays"} for name in ("adam", "nadam", "adamax", "adagrad", "adadelta", "lion")},
+    "gradient_norms": {"health"},
+    "auto_clip": {"health"},
+    "z_clip": {"health"},
+    "unit_clip": {"health"},
+    "regularize": {"gradients"},
 }
 
 # (method, argument) of every array, and of every list of arrays
@@ -350,6 +381,10 @@ def first_of_its_kind(method: str, name: str) -> bool:
         ("dense_backward", "kernel"),
         ("gather", "x"),
         ("copy", "source"),
+        ("auto_clip", "norms"),
+        ("auto_clip", "history"),
+        ("z_clip", "norms"),
+        ("constrain", "value"),
         ("scatter", "y"),
         ("reshape", "x"),
         ("metric", "x"),
@@ -366,6 +401,8 @@ def test_wrong_arrays(method: str, name: str) -> None:
         wrong |= wrong_of_plain(array)
     else:
         wrong |= wrong_of_rows(array)
+    if method == "constrain":
+        del wrong["one dimension"]  # a vector is as good
     failures = []
     for what, bad in wrong.items():
         try:

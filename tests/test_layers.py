@@ -15,7 +15,7 @@ import evengrad as keras
 import numpy as np
 import pytest
 import reference
-from evengrad import activations, initializers, layers
+from evengrad import activations, constraints, initializers, layers, regularizers
 from evengrad._program import Program
 from numpy.typing import NDArray
 
@@ -48,6 +48,10 @@ OTHERWISE: dict[type[layers.Layer], dict[str, Any]] = {
         "gamma_initializer": initializers.Constant(2.0),
         "moving_mean_initializer": "ones",
         "moving_variance_initializer": initializers.Constant(3.0),
+        "beta_regularizer": regularizers.L1(0.5),
+        "gamma_regularizer": regularizers.L2(0.5),
+        "beta_constraint": constraints.NonNeg(),
+        "gamma_constraint": constraints.MaxNorm(3.0),
         "debias": False,
     },
     layers.Dense: {
@@ -56,13 +60,23 @@ OTHERWISE: dict[type[layers.Layer], dict[str, Any]] = {
         "use_bias": False,
         "kernel_initializer": initializers.VarianceScaling(2.0, "fan_avg", "uniform"),
         "bias_initializer": "ones",
+        "kernel_regularizer": regularizers.L1L2(0.5, 0.25),
+        "bias_regularizer": regularizers.L2(0.5),
+        "activity_regularizer": None,
+        "kernel_constraint": constraints.MinMaxNorm(0.5, 2.0, 0.5, 1),
+        "bias_constraint": constraints.UnitNorm(),
     },
     layers.Dropout: {"rate": 0.25, "seed": 7},
     layers.ELU: {"alpha": 0.5},
     layers.Flatten: {},
     layers.InputLayer: {"shape": (4,)},
     layers.LeakyReLU: {"negative_slope": 0.125},
-    layers.PReLU: {"alpha_initializer": initializers.Constant(0.25), "shared_axes": [1]},
+    layers.PReLU: {
+        "alpha_initializer": initializers.Constant(0.25),
+        "alpha_regularizer": regularizers.L2(0.5),
+        "alpha_constraint": constraints.NonNeg(),
+        "shared_axes": [1],
+    },
     layers.ReLU: {"max_value": 2.0, "negative_slope": 0.25, "threshold": 0.5},
     layers.SELU: {},
     layers.Softmax: {"axis": -1},
@@ -508,10 +522,9 @@ def test_configuration_round_trip(cls: type[layers.Layer]) -> None:
 def test_configuration_holds_every_argument(cls: type[layers.Layer]) -> None:
     config = make(cls).get_config()
     for name, value in OTHERWISE[cls].items():
-        if name.endswith("_initializer"):
-            assert config[name] == initializers.serialize(initializers.get(value)), name
-        else:
-            assert config[name] == value, name
+        kinds = {"initializer": initializers, "regularizer": regularizers}
+        kind: Any = (kinds | {"constraint": constraints}).get(name.rsplit("_")[-1])
+        assert config[name] == (kind.serialize(kind.get(value)) if kind else value), name
 
 
 def test_copies_share_no_initial_values_by_accident() -> None:

@@ -984,7 +984,9 @@ def test_a_non_finite_loss_leaves_the_model_as_before_the_step() -> None:
     assert everything(model) == everything(right)
     assert model.optimizer.iterations == right.optimizer.iterations == 7
     error = caught.value
-    assert (error.epoch, error.step, error.tensor) == (0, 7, "loss")
+    assert (error.epoch, error.step, error.tensor) == (0, 7, "output")
+    assert error.layer in {layer.name for layer in model.layers}
+    assert error.rows == (28, 29, 30, 31)
     assert "epoch 1, step 8: the loss is not finite" in str(error)
     assert "\n" not in str(error)
     # It can be trained on, to the same bits as one that never met the bad batch.

@@ -61,6 +61,7 @@ void add_elementwise();
 void add_losses();
 void add_optimizers();
 void add_products();
+void add_shaping();
 void add_updates();
 
 }  // namespace evengrad::bench

@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   bench::add_activations();
   bench::add_elementwise();
   bench::add_losses();
+  bench::add_shaping();
   bench::add_updates();
   bench::add_optimizers();
   benchmark::RunSpecifiedBenchmarks();

@@ -32,6 +32,7 @@ PYBIND11_MODULE(_core, module) {
   bind_batch_norm(program);
   bind_elementwise(module, program);
   bind_training(program);
+  bind_shaping(program);
   bind_updates(program);
   bind_optimizers(program);
 }

@@ -126,6 +126,7 @@ void bind_dense(py::class_<PyProgram>& program);
 void bind_batch_norm(py::class_<PyProgram>& program);
 void bind_elementwise(py::module_& module, py::class_<PyProgram>& program);
 void bind_training(py::class_<PyProgram>& program);
+void bind_shaping(py::class_<PyProgram>& program);
 void bind_updates(py::class_<PyProgram>& program);
 void bind_optimizers(py::class_<PyProgram>& program);
 void bind_replay(py::class_<PyProgram>& program);

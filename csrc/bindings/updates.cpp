@@ -1,18 +1,9 @@
 // Gradient norms, clipping and updates over lists of variables.
 #include "updates.h"
 
-#include "named.h"
-
 namespace evengrad::bindings {
 
 namespace {
-
-const Named<Clip> kClips[] = {
-    {"none", Clip::kNone},
-    {"value", Clip::kValue},
-    {"norm", Clip::kNorm},
-    {"global_norm", Clip::kGlobalNorm},
-};
 
 // Lengths of the pieces of n floats, small enough for threads to share: equal ones, and as many as
 // 2, 4, 8 or a multiple of 16 threads can share evenly.
@@ -97,16 +88,25 @@ ChunkedVariables chunked(PyProgram& self, const Matrices& gradients, const Matri
   return {self.kept(chunks), self.kept(starts), static_cast<int64_t>(gradients.size())};
 }
 
+double* health_of(Arguments& a, const py::object& health) {
+  return health.is_none() ? nullptr
+                          : a.plain<double>(health, "health", Access::kWrite, kHealthSums);
+}
+
 namespace {
 
-void gradient_norms(PyProgram& self, py::object gradients, py::object norms) {
+void gradient_norms(PyProgram& self, py::object gradients, py::object norms, std::string clip,
+                    py::object health) {
   Arguments a(self);
   GradientNorms args{};
+  args.clip = kind_named(kClips, "clip", clip);
   const Matrices g = matrices_of(a, gradients, "gradients", Access::kRead);
-  args.norms = a.plain<double>(norms, "norms", Access::kWrite, static_cast<int64_t>(g.size()));
+  const int64_t count = norms_for(static_cast<int64_t>(g.size()), args.clip);
+  args.norms = a.plain<double>(norms, "norms", Access::kWrite, count);
+  args.health = health_of(a, health);
   a.check();
   args.variables = chunked(self, g, {}, {});
-  args.partial = self.workspace<double>(args.variables.starts[g.size()]);
+  args.partial = self.workspace<double>(2 * args.variables.starts[g.size()]);
   self.program.record(kernels().gradient_norms, args, {a.extents(), true});
 }
 
@@ -131,9 +131,11 @@ Update update_of(PyProgram& self, Arguments& a, const py::object* values,
     s.back() = matrices_of(a, slot, "slots", Access::kWrite);
     check_shapes(g, s.back(), "slots");
   }
-  const auto count = static_cast<int64_t>(g.size());
+  const int64_t count = norms_for(static_cast<int64_t>(g.size()), args.clip);
   args.norms = a.plain<double>(norms, "norms", Access::kRead, count);
-  if (!decays.is_none()) args.decays = a.plain<double>(decays, "decays", Access::kRead, count);
+  if (!decays.is_none()) {
+    args.decays = a.plain<double>(decays, "decays", Access::kRead, static_cast<int64_t>(g.size()));
+  }
   a.check();
   args.variables = chunked(self, g, w, s);
   return args;
@@ -186,7 +188,8 @@ void rmsprop(PyProgram& self, py::object values, py::object gradients, py::objec
 
 void bind_updates(py::class_<PyProgram>& program) {
   const Parameter decays{"decays", py::none()};
-  define(program, "gradient_norms", gradient_norms, {{"gradients"}, {"norms"}});
+  define(program, "gradient_norms", gradient_norms,
+         {{"gradients"}, {"norms"}, {"clip", py::str("none")}, {"health", py::none()}});
   define(program, "clip", clip, {{"gradients"}, {"norms"}, {"kind"}});
   define(program, "sgd", sgd,
          {{"values"},

@@ -4,8 +4,19 @@
 #include <vector>
 
 #include "array_view.h"
+#include "named.h"
 
 namespace evengrad::bindings {
+
+inline const Named<Clip> kClips[] = {
+    {"none", Clip::kNone},         {"value", Clip::kValue},
+    {"norm", Clip::kNorm},         {"global_norm", Clip::kGlobalNorm},
+    {"adaptive", Clip::kAdaptive},
+};
+// Numbers of norms for so many variables: the threshold of adaptive clipping stands behind.
+inline int64_t norms_for(int64_t variables, Clip clip) {
+  return variables + (clip == Clip::kAdaptive ? 1 : 0);
+}
 
 // Variables, or what belongs to them, as matrices; a vector has one row.
 using Matrices = std::vector<Matrix>;
@@ -25,5 +36,8 @@ ChunkedVariables chunked(PyProgram& self, const Matrices& gradients, const Matri
 Update update_of(PyProgram& self, Arguments& a, const py::object* values,
                  const py::object& gradients, const std::vector<py::object>& slots,
                  const py::object& norms, const std::string& clip, const py::object& decays);
+
+// [kHealthSums], or null where None is given.
+double* health_of(Arguments& a, const py::object& health);
 
 }  // namespace evengrad::bindings

@@ -32,12 +32,14 @@ _import_core()
 from evengrad import (  # noqa: E402
     activations,
     callbacks,
+    constraints,
     initializers,
     layers,
     losses,
     metrics,
     models,
     optimizers,
+    regularizers,
     utils,
 )
 from evengrad._core import get_num_threads  # noqa: E402
@@ -55,6 +57,7 @@ __all__ = [
     "__version__",
     "activations",
     "callbacks",
+    "constraints",
     "datasets",
     "get_num_threads",
     "initializers",
@@ -63,6 +66,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "regularizers",
     "set_num_threads",
     "show_config",
     "utils",

@@ -127,8 +127,10 @@ class Compiled:
     def _step(self, rows: int, *, train: bool) -> _recording.Recording:
         optimizer = self.optimizer if train else None
         loss = self.compiled_loss("fit")
+        shaped = [v for v in self.variables if v.regularizer or v.constraint]
+        shapes = *shaped, *[v.shaping for v in shaped]
         return self._programs.get(
-            ("train" if train else "evaluate", rows, optimizer and optimizer.version),
+            ("train" if train else "evaluate", rows, optimizer and optimizer.version, shapes),
             self.layers,
             lambda: _recording.record_step(
                 self.layers, self.sample_shape(), rows, loss, self.compiled_metrics, optimizer

@@ -155,10 +155,77 @@ class Program:
         """kind: sparse_accuracy, categorical_accuracy, binary_accuracy, squared_error,
         absolute_error. Adds the sum over rows to result[0].
         """
-    def gradient_norms(self, gradients: Sequence[F32], norms: F64) -> None:
-        """norms[i] receives the sum of squares of gradient i; a non-finite one ends the replay."""
+    def gradient_norms(
+        self,
+        gradients: Sequence[F32],
+        norms: F64,
+        clip: str = "none",
+        health: F64 | None = None,
+    ) -> None:
+        """norms[i] receives the sum of squares of gradient i; a non-finite one ends the replay.
+        clip is the kind that follows. health receives sums: norms of all gradients, steps that
+        clipping changes, steps.
+        """
+    def auto_clip(
+        self,
+        norms: F64,
+        percentile: float,
+        history: F64,
+        ordered: F64,
+        seen: I64,
+        health: F64 | None = None,
+    ) -> None:
+        """norms[-1], behind those of the variables, receives the percentile of the last
+        len(history) norms of all gradients: history is a ring, ordered the same in order.
+        """
+    def z_clip(
+        self,
+        norms: F64,
+        alpha: float,
+        z: float,
+        warm_up: int,
+        statistic: F64,
+        seen: I64,
+        health: F64 | None = None,
+    ) -> None:
+        """norms[-1] receives the threshold from statistic, mean and variance."""
+    def unit_clip(
+        self,
+        values: Sequence[F32],
+        gradients: Sequence[F32],
+        norms: F64,
+        lambdas: F64,
+        epsilon: float,
+        health: F64 | None = None,
+    ) -> None:
+        """Clips columns of matrices, and vectors, in place, and does what gradient_norms does."""
+    def regularize(
+        self,
+        values: Sequence[F32],
+        gradients: Sequence[F32] | None,
+        l1: F64,
+        l2: F64,
+        per_sample: int,
+        result: F64,
+    ) -> None:
+        """Adds l1 sign(w) + 2 l2 w to the gradients, and the penalties times the rows of a batch
+        to result[0].
+        """
+    def constrain(
+        self,
+        value: F32,
+        kind: str,
+        minimum: float = 0.0,
+        maximum: float = ...,
+        rate: float = 1.0,
+    ) -> None:
+        """kind: non_negative, or columns, rows, whole for a norm brought towards [minimum,
+        maximum]; the columns of a vector are all of it.
+        """
     def clip(self, gradients: Sequence[F32], norms: F64, kind: str) -> None:
-        """kind: value, norm, global_norm; in place; the threshold is `clip` of the replay."""
+        """kind: value, norm, global_norm; in place; the threshold is `clip` of the replay.
+        adaptive: global_norm with the threshold behind the norms.
+        """
     def sgd(
         self,
         values: Sequence[F32],

@@ -109,6 +109,15 @@ class Program(_core.Program):
         self._draws += 1
         return _OWN_SEEDS + self._draws
 
+    @property
+    def draws(self) -> int:
+        """How many layers have such a key."""
+        return self._draws
+
+    def skip_draws(self, count: int) -> None:
+        """Go on as after so many layers of another program."""
+        self._draws = count
+
     def commit(self) -> None:
         """Record what comes last in a step."""
         for record in self.commits:

@@ -29,6 +29,7 @@ class Recording(NamedTuple):
     `totals` are sums over rows since they were last reset: loss first, then the metrics; `before`
     is what they were before the last step.
     `norms` are the sums of squares of the gradients of `variables` in the last step.
+    `health`: see `Clipping.record`; reset as `totals`.
     """
 
     program: Program
@@ -36,6 +37,7 @@ class Recording(NamedTuple):
     before: NDArray[np.float64]
     variables: list[Variable]
     norms: NDArray[np.float64]
+    health: NDArray[np.float64]
 
 
 _T = TypeVar("_T")
@@ -67,14 +69,15 @@ class Programs:
         self._recorded.clear()
 
 
-def _input(program: Program, shape: tuple[int, ...], layers: Sequence[Layer]) -> F32:
+def batch_input(program: Program, shape: tuple[int, ...], layers: Sequence[Layer]) -> F32:
     """Batch buffer; samples as one long row where that is what the first layer makes of them."""
     if layers and isinstance(layers[0], Flatten):
         return program.tensor(math.prod(shape))
     return program.tensor(shape[-1], math.prod(shape[:-1]))
 
 
-def _forward(program: Program, layers: Sequence[Layer], x: F32) -> F32:
+def forward(program: Program, layers: Sequence[Layer], x: F32) -> F32:
+    """Record the layers one after the other."""
     for layer in layers:
         x = layer.record(program, x)
     return x
@@ -114,15 +117,28 @@ def _backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
             dy = dx
 
 
+def _regularize(
+    program: Program, layers: Sequence[Layer], per_sample: int, result: NDArray[np.float64]
+) -> None:
+    """Add penalties to the loss and, where there are any, their slopes to the gradients."""
+    trained = [v for layer in layers for v in layer.trainable_variables]
+    chosen = [(v, v.regularizer) for v in trained if v.regularizer is not None]
+    if not chosen:
+        return
+    gradients = [program.gradients[v] for v, _ in chosen] if program.training else None
+    l1, l2 = (np.array([getattr(r, n) for _, r in chosen], np.float64) for n in ("l1", "l2"))
+    program.regularize([v.storage for v, _ in chosen], gradients, l1, l2, per_sample, result)
+
+
 def record_prediction(
     layers: Sequence[Layer], shape: tuple[int, ...], capacity: int, linear: Layer | None = None
 ) -> Program:
     """Gather, forward, scatter; of the layer `linear` without its activation."""
     program = Program(capacity, training=False)
     program.fused = linear
-    x = _input(program, shape, layers)
+    x = batch_input(program, shape, layers)
     program.gather(x, None, None, None)
-    program.scatter(_forward(program, layers, x))
+    program.scatter(forward(program, layers, x))
     return program
 
 
@@ -136,7 +152,7 @@ def record_step(
 ) -> Recording:
     """Gather, forward, loss and metrics; with an optimizer also backward and update."""
     program = Program(capacity, training=optimizer is not None)
-    x = _input(program, shape, layers)
+    x = batch_input(program, shape, layers)
     last = layers[-1] if layers else None
     activation = None if last is None or last.in_python else getattr(last, "activation", None)
     kernel, fused = "", False
@@ -154,7 +170,7 @@ def record_step(
     totals, before = np.zeros(1 + len(metrics)), np.zeros(1 + len(metrics))
     program.copy(totals, before)
     program.gather(x, labels, target, weight)
-    y = _forward(program, layers, x)
+    y = forward(program, layers, x)
 
     def record_metrics() -> None:
         for i, metric in enumerate(metrics, 1):
@@ -171,14 +187,14 @@ def record_step(
     if fused:
         record_metrics()
 
-    norms = np.zeros(0)
+    norms, health = np.zeros(0), np.zeros(3)
     if optimizer is not None and dy is not None:
         _backward(program, layers, dy)
-        norms = np.zeros(len(program.gradients))
+        _regularize(program, layers, per_sample, totals[:1])
         if program.gradients:
             optimizer.build([v for layer in layers for v in layer.trainable_variables])
-            optimizer.record_accumulation(program)
-            program.gradient_norms(list(program.gradients.values()), norms)
-            optimizer.record(program, norms)
+            norms = optimizer.record(program, health)
         program.commit()
-    return Recording(program, totals, before, list(program.gradients), norms)
+    else:
+        _regularize(program, layers, per_sample, totals[:1])
+    return Recording(program, totals, before, list(program.gradients), norms, health)

@@ -63,11 +63,21 @@ class History(Callback):
         Loss and metrics by epoch.
     epoch : list of int
         Their epochs, counted from 0.
+    health : dict of list of float
+        What gradients were like, by epoch: "gradient_norm", the mean over the steps of the norm of
+        all gradients before clipping; "clip_rate", the share of steps whose gradients clipping
+        changed, 0 without clipping; "skipped_steps", how many were left out (see `compile`).
     """
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
+        self.health: dict[str, list[float]] = {}
+
+    def on_epoch_health(self, health: Mapping[str, float]) -> None:
+        """Append; called before on_epoch_end."""
+        for name, value in health.items():
+            self.health.setdefault(name, []).append(value)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Append."""

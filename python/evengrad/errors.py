@@ -1,5 +1,7 @@
 """Errors with a name of their own, and what to say of Keras' names that are not here."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -11,21 +13,41 @@ class NonFiniteError(ArithmeticError):
     epoch, step : int
         Where, both counted from 0; the step within the epoch.
     tensor : str
-        Path of the variable whose gradient was not finite, or "loss".
+        What was not finite first: path of the variable for a gradient, "inputs", "targets",
+        "weights" of samples, "output" of a layer, or "loss".
+    layer : str or None
+        Name of the layer that the gradient or output belongs to.
+    rows : tuple of int
+        Rows of the data in which inputs, targets, an output or the loss were not finite; empty for
+        gradients.
     """
 
-    def __init__(self, message: str, *, epoch: int, step: int, tensor: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        epoch: int,
+        step: int,
+        tensor: str,
+        layer: str | None = None,
+        rows: Sequence[int] = (),
+    ) -> None:
         super().__init__(message)
         self.epoch = epoch
         self.step = step
         self.tensor = tensor
+        self.layer = layer
+        self.rows = tuple(rows)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _nonfinite_error, (str(self), self.epoch, self.step, self.tensor)
+        where = self.epoch, self.step, self.tensor, self.layer, self.rows
+        return _nonfinite_error, (str(self), *where)
 
 
-def _nonfinite_error(message: str, epoch: int, step: int, tensor: str) -> NonFiniteError:
-    return NonFiniteError(message, epoch=epoch, step=step, tensor=tensor)
+def _nonfinite_error(
+    message: str, epoch: int, step: int, tensor: str, layer: str | None, rows: tuple[int, ...]
+) -> NonFiniteError:
+    return NonFiniteError(message, epoch=epoch, step=step, tensor=tensor, layer=layer, rows=rows)
 
 
 _INSTEAD = {

@@ -172,6 +172,11 @@ class Sequential(Calibrated):
     non_trainable_weights = non_trainable_variables
 
     @property
+    def losses(self) -> list[float]:
+        """Penalties of regularizers on the variables as they are now, layer by layer."""
+        return [penalty for layer in self.layers for penalty in layer.losses]
+
+    @property
     def trainable(self) -> bool:
         """Whether any layer is; setting it sets all layers."""
         return any(layer.trainable for layer in self.layers)

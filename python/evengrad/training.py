@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _random
+from evengrad import _diagnosis, _random
 from evengrad._data import Data
 from evengrad._recording import Recording
 from evengrad.callbacks import CallbackList
@@ -34,7 +34,9 @@ class Epoch:
         self.order: NDArray[np.int64] | None = None
         self.done = 0  # steps
         self.rows = 0  # samples in completed steps
+        self.skipped = 0
         recording.totals[...] = 0.0
+        recording.health[...] = 0.0
 
     def use(self, recording: Recording) -> None:
         """Go on with another recording of the same model."""
@@ -46,6 +48,7 @@ class Epoch:
                 f"got {', '.join(self.model.metrics_names)}; compile between epochs"
             )
         recording.totals[...] = self.recording.totals
+        recording.health[...] = self.recording.health
         self.recording = recording
 
     def logs(self) -> dict[str, float]:
@@ -53,6 +56,14 @@ class Epoch:
         scale = max(1, self.rows * math.prod(self.model.sample_output_shape()[:-1]))
         totals = self.recording.totals / scale
         return dict(zip(self.names, totals.tolist(), strict=True))
+
+    def health(self) -> dict[str, float]:
+        """Return what gradients were like, see `History.health`."""
+        norms, clipped, steps = self.recording.health.tolist()
+        of = max(1.0, steps)
+        return {
+            "gradient_norm": norms / of, "clip_rate": clipped / of, "skipped_steps": self.skipped
+        }  # fmt: skip
 
     def train(self, steps: int) -> None:
         """Replay the next steps, fewer where one fails and is to be skipped."""
@@ -86,24 +97,33 @@ class Epoch:
         failure = self.recording.program.failure
         assert failure is not None
         kind, where = failure
+        self.skipped += 1
         if kind in ("label", "index"):
             raise ValueError(f"fit: the data changed during training, {kind} {where} is not legal")
-        tensor = self.recording.variables[where].path if kind == "gradient" else "loss"
-        what = "the loss" if kind == "loss" else f"the gradient of {tensor}"
         model = self.model
         model.skipped_in_a_row += 1
         model.skipped_steps += 1
         if model.on_nonfinite == "skip" and model.skipped_in_a_row < _MOST_SKIPPED:
             self.done += 1
             return
+        culprit = self._culprit(kind, where)
         raise NonFiniteError(
-            f"epoch {self.number + 1}, step {self.done + 1}: {what} is not finite. The step was "
-            "left out; the model is as before it. Lower the learning rate, clip gradients "
-            "(clipnorm=1.0), scale the inputs or initialize with the variance of the activation.",
+            f"epoch {self.number + 1}, step {self.done + 1}: {culprit.text} The step was left out; "
+            f"the model is as before it. {culprit.cure}",
             epoch=self.number,
             step=self.done,
-            tensor=tensor,
+            tensor=culprit.tensor,
+            layer=culprit.layer,
+            rows=culprit.rows,
         )
+
+    def _culprit(self, kind: str, where: int) -> _diagnosis.Culprit:
+        if kind == "gradient":
+            return _diagnosis.of_gradient(self.model, self.recording, where)
+        capacity = self.recording.program.capacity
+        order = np.arange(len(self.data.x)) if self.order is None else self.order
+        rows = order[self.done * capacity : (self.done + 1) * capacity]
+        return _diagnosis.of_loss(self.model, self.data, rows)
 
 
 def fit(
@@ -135,6 +155,7 @@ def fit(
             logs = epoch.logs()
             if validate is not None and (number + 1) % validation_freq == 0:
                 logs |= {f"val_{name}": value for name, value in validate().items()}
+            callbacks.call("on_epoch_health", epoch.health())
             callbacks.call("on_epoch_end", number, logs)
             if model.stop_training:
                 break

@@ -1,11 +1,17 @@
 """Variables: the numbers a layer owns, in memory that the kernels read where it lies."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evengrad._arena import tensor, vector
+
+if TYPE_CHECKING:
+    from evengrad.constraints import Constraint
+    from evengrad.regularizers import Regularizer
 
 
 class Variable:
@@ -26,6 +32,10 @@ class Variable:
         normalization use this, for small updates of large means.
     flat : bool
         Keep a matrix as one row, for layers that read it along with whole samples.
+    regularizer : Regularizer, optional
+        Penalty on its size in training.
+    constraint : Constraint, optional
+        What it is brought back to after each update.
 
     Examples
     --------
@@ -47,11 +57,15 @@ class Variable:
         trainable: bool = True,
         double: bool = False,
         flat: bool = False,
+        regularizer: Regularizer | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         array = np.asarray(initial)
         self.name = name
         self.path = path or name
         self.trainable = trainable
+        self.regularizer = regularizer
+        self.constraint = constraint
         self.shape: tuple[int, ...] = array.shape
         self._double, self._flat = double, flat
         self._allocate()
@@ -70,6 +84,12 @@ class Variable:
     def value(self) -> NDArray[Any]:
         """The live array, writeable and maybe strided: writing takes effect at the next step."""
         return self.storage if self.storage.ndim == 2 else self.storage.reshape(self.shape)
+
+    @property
+    def shaping(self) -> tuple[object, ...]:
+        """What a recorded training step has read of regularizer and constraint."""
+        strength = self.regularizer and (self.regularizer.l1, self.regularizer.l2)
+        return strength, self.constraint and repr(self.constraint)
 
     @property
     def ndim(self) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from evengrad import _validation, activations, initializers
+from evengrad import _validation, activations, constraints, initializers, regularizers
 from evengrad._program import Program
 from evengrad.activations.piecewise import relu_spec
 from evengrad.layers.base import Layer, Shape, initializer_of
@@ -232,6 +232,10 @@ class PReLU(Layer):
     ----------
     alpha_initializer : str or Initializer
         Default "zeros".
+    alpha_regularizer : str or Regularizer, optional
+        Penalty in training, see `evengrad.regularizers`.
+    alpha_constraint : str or Constraint, optional
+        Applied after each update, see `evengrad.constraints`.
     shared_axes : sequence of int, optional
         For samples of several axes: all but the last, counted from 1, so that alpha has the size
         of the last axis. Default: an alpha for each element of a sample.
@@ -252,11 +256,15 @@ class PReLU(Layer):
     def __init__(
         self,
         alpha_initializer: str | initializers.Initializer = "zeros",
+        alpha_regularizer: str | regularizers.Regularizer | None = None,
+        alpha_constraint: str | constraints.Constraint | None = None,
         shared_axes: Sequence[int] | int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.alpha_initializer = initializer_of(alpha_initializer)
+        self.alpha_regularizer = regularizers.get(alpha_regularizer)
+        self.alpha_constraint = constraints.get(alpha_constraint)
         self.shared_axes: list[int] | None = None
         if shared_axes is not None:
             axes = shared_axes if isinstance(shared_axes, Sequence) else [shared_axes]
@@ -278,7 +286,14 @@ class PReLU(Layer):
                     f"{input_shape}, got {self.shared_axes}"
                 )
             shape = (1,) * (len(input_shape) - 1) + input_shape[-1:]
-        self.alpha = self.add_weight(shape, self.alpha_initializer, "alpha", flat=True)
+        self.alpha = self.add_weight(
+            shape,
+            self.alpha_initializer,
+            "alpha",
+            flat=True,
+            regularizer=self.alpha_regularizer,
+            constraint=self.alpha_constraint,
+        )
 
     def forward(self, program: Program, x: F32) -> F32:
         """Record y; where alpha goes over several axes, on rows of whole samples."""
@@ -318,5 +333,7 @@ class PReLU(Layer):
         """Return the arguments that make an equal layer."""
         return super().get_config() | {
             "alpha_initializer": initializers.serialize(self.alpha_initializer),
+            "alpha_regularizer": regularizers.serialize(self.alpha_regularizer),
+            "alpha_constraint": constraints.serialize(self.alpha_constraint),
             "shared_axes": self.shared_axes,
         }

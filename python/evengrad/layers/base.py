@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evengrad import _python, _random, _validation, initializers
+from evengrad import _python, _random, _validation, constraints, initializers, regularizers
 from evengrad._names import Versioned, unique_name
 from evengrad._program import Program
 from evengrad.variable import Variable
@@ -143,6 +143,8 @@ class Layer(Versioned):
         trainable: bool = True,
         double: bool = False,
         flat: bool = False,
+        regularizer: str | regularizers.Regularizer | None = None,
+        constraint: str | constraints.Constraint | None = None,
     ) -> Variable:
         """Make a variable of this layer.
 
@@ -158,6 +160,10 @@ class Layer(Versioned):
             Whether optimizers update it.
         double, flat : bool
             For layers that record kernel calls, see `Variable`.
+        regularizer : str or Regularizer, optional
+            Penalty on its size in training.
+        constraint : str or Constraint, optional
+            What it is brought back to after each update.
         """
         who = str(self)
         shape = _validation.check_shape(who, "shape", shape) if len(shape) else ()
@@ -177,7 +183,11 @@ class Layer(Versioned):
             trainable=_validation.check_flag(who, "trainable", trainable),
             double=double,
             flat=flat,
+            regularizer=regularizers.get(regularizer),
+            constraint=constraints.get(constraint),
         )
+        if variable.constraint is not None:
+            variable.constraint.check(f"{who}, {name}", shape, variable.storage.ndim)
         self._variables.append(variable)
         return variable
 
@@ -202,6 +212,11 @@ class Layer(Versioned):
         return [v for v in self._variables if v not in trainable]
 
     non_trainable_weights = non_trainable_variables
+
+    @property
+    def losses(self) -> list[float]:
+        """Penalties on its trainable variables as they are now."""
+        return [v.regularizer(v.value) for v in self.trainable_variables if v.regularizer]
 
     def count_params(self) -> int:
         """Number of elements of all variables."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _validation, initializers
+from evengrad import _validation, constraints, initializers, regularizers
 from evengrad._program import Program
 from evengrad.layers.base import Layer, Shape, initializer_of
 from evengrad.variable import Variable
@@ -37,6 +37,10 @@ class BatchNormalization(Layer):
         Whether there is a beta, a gamma.
     beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer
         Defaults "zeros", "ones", "zeros", "ones".
+    beta_regularizer, gamma_regularizer : str or Regularizer, optional
+        Penalties in training, see `evengrad.regularizers`.
+    beta_constraint, gamma_constraint : str or Constraint, optional
+        Applied after each update, see `evengrad.constraints`.
     debias : bool
         With True, the default, the t-th batch weighs w = (1 - m) / (1 - m^t): the moving values
         are right from the first batch on. With False w = 1 - m, as in Keras, which lags for some
@@ -78,6 +82,10 @@ class BatchNormalization(Layer):
         gamma_initializer: str | initializers.Initializer = "ones",
         moving_mean_initializer: str | initializers.Initializer = "zeros",
         moving_variance_initializer: str | initializers.Initializer = "ones",
+        beta_regularizer: str | regularizers.Regularizer | None = None,
+        gamma_regularizer: str | regularizers.Regularizer | None = None,
+        beta_constraint: str | constraints.Constraint | None = None,
+        gamma_constraint: str | constraints.Constraint | None = None,
         *,
         debias: bool = True,
         renorm: bool = False,
@@ -97,6 +105,10 @@ class BatchNormalization(Layer):
         self.gamma_initializer = initializer_of(gamma_initializer)
         self.moving_mean_initializer = initializer_of(moving_mean_initializer)
         self.moving_variance_initializer = initializer_of(moving_variance_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_constraint = constraints.get(beta_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
         self.debias = _validation.check_flag(who, "debias", debias)
         if _validation.check_flag(who, "renorm", renorm):
             raise ValueError(
@@ -122,9 +134,21 @@ class BatchNormalization(Layer):
             )
         shape = input_shape[-1:]
         if self.scale:
-            self.gamma = self.add_weight(shape, self.gamma_initializer, "gamma")
+            self.gamma = self.add_weight(
+                shape,
+                self.gamma_initializer,
+                "gamma",
+                regularizer=self.gamma_regularizer,
+                constraint=self.gamma_constraint,
+            )
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, "beta")
+            self.beta = self.add_weight(
+                shape,
+                self.beta_initializer,
+                "beta",
+                regularizer=self.beta_regularizer,
+                constraint=self.beta_constraint,
+            )
         self.moving_mean = self.add_weight(
             shape, self.moving_mean_initializer, "moving_mean", trainable=False, double=True
         )
@@ -198,4 +222,10 @@ class BatchNormalization(Layer):
             super().get_config()
             | {name: getattr(self, name) for name in own}
             | {name: initializers.serialize(getattr(self, name)) for name in names}
+            | {
+                "beta_regularizer": regularizers.serialize(self.beta_regularizer),
+                "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
+                "beta_constraint": constraints.serialize(self.beta_constraint),
+                "gamma_constraint": constraints.serialize(self.gamma_constraint),
+            }
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evengrad import _validation, activations, initializers
+from evengrad import _validation, activations, constraints, initializers, regularizers
 from evengrad._program import Program
 from evengrad.layers.base import Layer, Shape, initializer_of
 from evengrad.variable import Variable
@@ -33,6 +33,12 @@ class Dense(Layer):
         any activation.
     bias_initializer : str or Initializer
         Default "zeros".
+    kernel_regularizer, bias_regularizer : str or Regularizer, optional
+        Penalties in training, see `evengrad.regularizers`.
+    activity_regularizer : None
+        There is none; penalize kernels.
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        Applied after each update, see `evengrad.constraints`.
     **kwargs
         Of `Layer`: name, trainable, input_shape.
 
@@ -54,6 +60,11 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         bias_initializer: str | initializers.Initializer = "zeros",
+        kernel_regularizer: str | regularizers.Regularizer | None = None,
+        bias_regularizer: str | regularizers.Regularizer | None = None,
+        activity_regularizer: None = None,
+        kernel_constraint: str | constraints.Constraint | None = None,
+        bias_constraint: str | constraints.Constraint | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -62,6 +73,15 @@ class Dense(Layer):
         self.use_bias = _validation.check_flag(str(self), "use_bias", use_bias)
         self.kernel_initializer = initializer_of(kernel_initializer)
         self.bias_initializer = initializer_of(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        if activity_regularizer is not None:
+            raise ValueError(
+                f"{self}: activity_regularizer is not here; penalize weights with "
+                "kernel_regularizer"
+            )
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
         self.kernel: Variable | None = None
         self.bias: Variable | None = None
         self._drawn = b""  # digest of the kernel as "auto" made it
@@ -77,10 +97,22 @@ class Dense(Layer):
         if isinstance(start, initializers.Auto):
             start = start.suited_to(self.activation)
             self._gain = start.gain
-        self.kernel = self.add_weight(shape, start, "kernel")
+        self.kernel = self.add_weight(
+            shape,
+            start,
+            "kernel",
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
         self._drawn = self._digest()
         if self.use_bias:
-            self.bias = self.add_weight((self.units,), self.bias_initializer, "bias")
+            self.bias = self.add_weight(
+                (self.units,),
+                self.bias_initializer,
+                "bias",
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
 
     @property
     def draws_for_activation(self) -> bool:
@@ -155,4 +187,9 @@ class Dense(Layer):
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "activity_regularizer": None,
+            "kernel_constraint": constraints.serialize(self.kernel_constraint),
+            "bias_constraint": constraints.serialize(self.bias_constraint),
         }

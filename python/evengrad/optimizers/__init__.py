@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evengrad.optimizers import schedules
+from evengrad.optimizers import clipping, schedules
 from evengrad.optimizers.adadelta import Adadelta
 from evengrad.optimizers.adagrad import Adagrad
 from evengrad.optimizers.adam import Adam, AdamW
@@ -18,7 +18,7 @@ from evengrad.optimizers.sgd import SGD
 
 __all__ = [
     "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Nadam", "Optimizer",
-    "RMSprop", "deserialize", "get", "schedules", "serialize",
+    "RMSprop", "clipping", "deserialize", "get", "schedules", "serialize",
 ]  # fmt: skip
 
 _CLASSES: dict[str, type[Optimizer]] = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Recorded(NamedTuple):
     """The program for a list of variables, good for one version of the optimizer."""
 
-    version: int
+    version: tuple[object, ...]
     variables: list[Variable]
     program: Program
 
@@ -96,13 +96,12 @@ def _gradient(who: str, variable: Variable, gradient: Any) -> NDArray[np.float32
 
 def _program(optimizer: Optimizer, variables: list[Variable]) -> Program:
     known = optimizer._eager
-    if known and known.version == optimizer.version and known.variables == variables:
+    version = optimizer.version, *[v.shaping for v in variables]
+    if known and known.version == version and known.variables == variables:
         return known.program
     program = Program(1, training=True)
-    gradients = [program.gradient(v) for v in variables]
-    norms = np.zeros(len(variables))
-    optimizer.record_accumulation(program)
-    program.gradient_norms([g for g in gradients if g is not None], norms)
-    optimizer.record(program, norms)
-    optimizer._eager = Recorded(optimizer.version, variables, program)
+    for variable in variables:
+        program.gradient(variable)
+    optimizer.record(program)
+    optimizer._eager = Recorded(version, variables, program)
     return program

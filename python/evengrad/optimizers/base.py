@@ -14,6 +14,9 @@ from evengrad._program import Program
 from evengrad.optimizers import _eager
 from evengrad.optimizers._rates import Rate
 from evengrad.optimizers._state import ACCUMULATOR, AVERAGE, Stateful
+from evengrad.optimizers.clipping import ByGlobalNorm, ByNorm, ByValue, Clipping
+from evengrad.optimizers.clipping import get as get_clipping
+from evengrad.optimizers.clipping import serialize as serialize_clipping
 from evengrad.optimizers.schedules import LearningRateSchedule, deserialize, serialize
 from evengrad.variable import Variable
 
@@ -38,7 +41,7 @@ class Optimizer(Stateful):
     """Base of the optimizers.
 
     A step averages the accumulated gradients, clips them, shrinks the variables by weight decay,
-    updates them and moves their averages, in this order.
+    updates them, moves their averages and applies constraints, in this order.
 
     Parameters
     ----------
@@ -56,6 +59,8 @@ class Optimizer(Stateful):
         Holds each element inside [-c, c].
     global_clipnorm : float, above 0, optional
         Scales all gradients together to g c / max(norm of all, c).
+    clipping : Clipping, optional
+        Another way, see `evengrad.optimizers.clipping`.
     use_ema : bool, default False
         Keep a moving average of each variable: average = m average + (1 - m) w after each step.
         `fit` ends by making the variables their averages.
@@ -94,6 +99,7 @@ class Optimizer(Stateful):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        clipping: str | Mapping[str, Any] | Clipping | None = None,
         use_ema: bool = False,
         ema_momentum: float = 0.99,
         ema_overwrite_frequency: int | None = None,
@@ -108,7 +114,9 @@ class Optimizer(Stateful):
         self.clipnorm = self._threshold("clipnorm", clipnorm)
         self.clipvalue = self._threshold("clipvalue", clipvalue)
         self.global_clipnorm = self._threshold("global_clipnorm", global_clipnorm)
-        given = [n for n in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, n)]
+        self.clipping = get_clipping(clipping)
+        names = ("clipnorm", "clipvalue", "global_clipnorm", "clipping")
+        given = [n for n in names if getattr(self, n) is not None]
         if len(given) > 1:
             raise ValueError(f"{who}: expected one of {' and '.join(given)}")
         self.use_ema = _validation.check_flag(who, "use_ema", use_ema)
@@ -148,13 +156,17 @@ class Optimizer(Stateful):
     @property
     def clip(self) -> tuple[str, float]:
         """Kind of clipping, as the kernels name it, and its threshold."""
+        rule = self._clipping_rule()
+        return rule.kind, rule.threshold
+
+    def _clipping_rule(self) -> Clipping:
         if self.clipvalue is not None:
-            return "value", self.clipvalue
+            return ByValue(self.clipvalue)
         if self.clipnorm is not None:
-            return "norm", self.clipnorm
+            return ByNorm(self.clipnorm)
         if self.global_clipnorm is not None:
-            return "global_norm", self.global_clipnorm
-        return "none", float("inf")
+            return ByGlobalNorm(self.global_clipnorm)
+        return self.clipping or Clipping()
 
     def exclude_from_weight_decay(
         self,
@@ -198,16 +210,21 @@ class Optimizer(Stateful):
 
     # -- recording
 
-    def record_accumulation(self, program: Program) -> None:
-        """Record what makes the gradients those of several steps, before they are looked at."""
+    def _record_accumulation(self, program: Program) -> None:
         steps, variables = self.gradient_accumulation_steps, list(program.gradients)
         if steps:
             self.build(variables)
             sums = self._slot(ACCUMULATOR, variables)
             program.accumulate(list(program.gradients.values()), sums, steps)
 
-    def record(self, program: Program, norms: F64) -> None:
-        """Record clipping, decay and update of the variables in program.gradients, averages."""
+    def record(self, program: Program, health: F64 | None = None) -> F64:
+        """Record all that a step does with program.gradients and their variables.
+
+        Returns the sums of squares of the gradients, in their order; `health` is as in
+        `Clipping.record`.
+        """
+        self._record_accumulation(program)
+        norms = self._clipping_rule().record(program, health)
         variables = list(program.gradients)
         values, gradients = [v.storage for v in variables], list(program.gradients.values())
         slots, decays = self.slots(variables), self._decays(variables)
@@ -218,6 +235,10 @@ class Optimizer(Stateful):
         if self.use_ema:
             averages, every = self._slot(AVERAGE, variables), self.ema_overwrite_frequency
             program.average(values, averages, self.ema_momentum, every or 0)
+        for variable in variables:
+            if variable.constraint is not None:
+                variable.constraint.record(program, variable.storage)
+        return norms
 
     def record_update(self, program: Program, lists: Lists, decays: F64 | None) -> None:
         """Record the kernel."""
@@ -260,7 +281,11 @@ class Optimizer(Stateful):
         rate: Any = self.learning_rate if isinstance(self._rate, Variable) else self._rate
         if isinstance(rate, LearningRateSchedule):
             rate = serialize(rate)
-        return {n: rate if n == "learning_rate" else getattr(self, n) for n in shared}
+        config = {n: rate if n == "learning_rate" else getattr(self, n) for n in shared}
+        if self.clipping is not None:  # a name that Keras does not know
+            return config | {"clipping": serialize_clipping(self.clipping)}
+        del config["clipping"]
+        return config
 
     @classmethod
     def from_config(

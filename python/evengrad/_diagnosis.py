@@ -1,0 +1,89 @@
+"""What was not finite first in a step that failed: looked for once training has stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evengrad import _recording
+from evengrad._program import Program
+from evengrad.errors import rows_text
+
+if TYPE_CHECKING:
+    from evengrad._data import Data
+    from evengrad._recording import Recording
+    from evengrad._trainer import Trainer
+
+Rows = NDArray[np.intp]
+
+_CLEAN = "Look into the data: they changed after fit had checked them."
+_TAME = (
+    "Lower the learning rate, clip gradients (clipnorm=1.0), scale the inputs or initialize with "
+    "the variance of the activation."
+)
+
+
+class Culprit(NamedTuple):
+    """Attributes of a NonFiniteError, and its words."""
+
+    tensor: str
+    layer: str | None
+    rows: tuple[int, ...]
+    text: str
+    cure: str
+
+
+def of_gradient(model: Trainer, recording: Recording, number: int) -> Culprit:
+    """Name a variable, by its number in the recording."""
+    variable = recording.variables[number]
+    owners = [layer.name for layer in model.layers if variable in layer.variables]
+    what = f"the gradient of {variable.path}"
+    if np.isfinite(recording.norms[number]):
+        what = f"the learning rate times {what}"
+    return Culprit(variable.path, owners[0], (), f"{what} is not finite.", _TAME)
+
+
+def of_loss(model: Trainer, data: Data, rows: Rows) -> Culprit:
+    """Name what made the loss of these rows not finite: the data, a layer's output, or itself."""
+    for name, array in (("inputs", data.x), ("targets", data.y), ("weights", data.weight)):
+        bad = _bad(array, rows)
+        if bad.size:
+            text = f"the loss is not finite, nor are the {name} in row {rows_text(bad)}."
+            return Culprit(name, None, tuple(bad.tolist()), text, _CLEAN)
+    for layer, y in _outputs(model, data.x[rows]):
+        bad = rows[_bad(y.reshape(len(rows), -1), np.arange(len(rows)))]
+        if bad.size:
+            text = f"the loss is not finite, nor is the output of {layer} in row {rows_text(bad)}."
+            return Culprit("output", layer, tuple(bad.tolist()), text, _TAME)
+    return Culprit("loss", None, (), "the loss is not finite.", _TAME)
+
+
+def _bad(array: NDArray[Any] | None, rows: Rows) -> Rows:
+    if array is None:
+        return rows[:0]
+    finite = np.isfinite(array[rows].reshape(len(rows), -1)).all(axis=1)
+    bad: Rows = rows[~finite]
+    return bad
+
+
+def _outputs(model: Trainer, x: NDArray[np.float32]) -> list[tuple[str, NDArray[np.float32]]]:
+    """Outputs of the layers in training mode, with the random numbers of the failed step."""
+    found, draws = [], 0
+    shape = model.sample_shape()
+    for i, layer in enumerate(model.layers):
+        program = Program(len(x), training=True)
+        program.skip_draws(draws)
+        if i:
+            source = program.tensor(x.shape[1], len(x) // program.capacity)
+        else:
+            source = _recording.batch_input(program, shape, model.layers)
+        source[...] = x.reshape(source.shape)
+        y = _recording.forward(program, [layer], source)
+        if len(program):
+            iteration = model.optimizer.iterations + 1
+            program.run(program.capacity, iteration=iteration, seed=model.seed)
+        draws, x = program.draws, np.array(y)
+        found.append((layer.name, x))
+    return found
