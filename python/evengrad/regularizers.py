@@ -54,8 +54,8 @@ class Regularizer(Configured):
             Numbers of any shape.
         """
         array = _validation.as_array(type(self).__name__, "x", x).astype(np.float64)
-        sizes = np.abs(array).sum() if self.l1 else 0.0
-        return float(self.l1 * sizes + self.l2 * np.square(array).sum())
+        total = self.l1 * np.abs(array).sum() if self.l1 else 0.0
+        return float(total + self.l2 * np.square(array).sum() if self.l2 else total)
 
     def _factor(self, name: str, value: float | None, default: float) -> float:
         if value is None:
