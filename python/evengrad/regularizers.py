@@ -64,7 +64,7 @@ class Regularizer(Configured):
 
 
 class L1(Regularizer):
-    """l1 sum |w|: drives weights to 0.
+    """l1 sum |w|: drives weights to 0, where its slope is 0.
 
     Parameters
     ----------
