@@ -698,7 +698,12 @@ def test_what_is_not_finite_leaves_the_step_out(where: str) -> None:
         with pytest.raises(keras.NonFiniteError) as caught:
             fit(model)
     assert state(model) == before
-    assert (caught.value.tensor == "loss") == (where in ("call", "loss"))
+    tensor = {"call": "output", "loss": "loss"}.get(where, caught.value.tensor)
+    assert caught.value.tensor == tensor
+    assert (tensor in ("output", "loss")) == (where in ("call", "loss"))
+    assert caught.value.layer == {"call": stack[2].name, "loss": None}.get(
+        where, caught.value.layer
+    )
 
 
 # Losses

@@ -160,10 +160,8 @@ class Layer(Versioned):
             Whether optimizers update it.
         double, flat : bool
             For layers that record kernel calls, see `Variable`.
-        regularizer : str or Regularizer, optional
-            Penalty on its size in training.
-        constraint : str or Constraint, optional
-            What it is brought back to after each update.
+        regularizer, constraint : str or object, optional
+            See `evengrad.regularizers` and `evengrad.constraints`.
         """
         who = str(self)
         shape = _validation.check_shape(who, "shape", shape) if len(shape) else ()
