@@ -189,7 +189,9 @@ def test_alpha_of_several_axes() -> None:
     layer = layers.PReLU(alpha_constraint="non_neg")
     layer.build((2, 5))
     layer = layers.PReLU(alpha_constraint="max_norm", name="p")
-    with pytest.raises(ValueError, match=r'^PReLU "p", alpha: expected MaxNorm for a vector or m'):
+    with pytest.raises(
+        ValueError, match=r"^Variable 'p/alpha': expected MaxNorm for a vector or m"
+    ):
         layer.build((2, 5))
 
 
@@ -256,6 +258,10 @@ def built(constraint: constraints.Constraint) -> None:
         (lambda: constraints.MaxNorm(axis=True), "MaxNorm: expected axis to be an integer or seve"),
         (lambda: constraints.MaxNorm(axis=[]), "MaxNorm: expected at least one axis, got []"),
         (lambda: constraints.MinMaxNorm(2, 1), "MinMaxNorm: expected max_value of at least min_v"),
+        (
+            lambda: constraints.MinMaxNorm(1e39, 1e40),
+            "MinMaxNorm: expected min_value in [0, 1e+38]",
+        ),
         (lambda: constraints.MinMaxNorm(rate=2), "MinMaxNorm: expected rate in [0, 1], got 2"),
         (lambda: constraints.get("nope"), "constraint: expected one of max_norm, non_neg, unit_no"),
         (lambda: constraints.get(np.abs), "constraint: expected None, a name, a config or a Const"),

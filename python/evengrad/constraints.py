@@ -206,7 +206,7 @@ class MinMaxNorm(_Norm):
     Parameters
     ----------
     min_value, max_value : float, at least 0
-        Defaults 0 and 1; max_value at least min_value.
+        Defaults 0 and 1; min_value at most 1e38, max_value at least min_value.
     rate : float in [0, 1]
         Default 1: at once; below, a part of the way at each step.
     axis : int or sequence of int
@@ -233,7 +233,8 @@ class MinMaxNorm(_Norm):
     def __init__(
         self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: Axis = 0
     ) -> None:
-        self.min_value = self._positive("min_value", min_value)
+        # Beyond, weights may have to be larger than float32 has them.
+        self.min_value = _validation.check_number("MinMaxNorm", "min_value", min_value, 0.0, 1e38)
         self.max_value = self._positive("max_value", max_value)
         if self.max_value < self.min_value:
             raise ValueError(

@@ -69,6 +69,8 @@ class Variable:
         self.shape: tuple[int, ...] = array.shape
         self._double, self._flat = double, flat
         self._allocate()
+        if constraint is not None:
+            constraint.check(f"Variable {self.path!r}", self.shape, self.storage.ndim)
         self.assign(array)
 
     def _allocate(self) -> None:

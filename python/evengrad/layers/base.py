@@ -150,10 +150,8 @@ class Layer(Versioned):
 
         Parameters
         ----------
-        shape : sequence of int
-            Default: one number.
-        initializer : str or Initializer
-            Default "glorot_uniform".
+        shape : sequence of int, default ()
+        initializer : str or Initializer, default "glorot_uniform"
         name : str, optional
             Default "variable", numbered.
         trainable : bool
@@ -184,8 +182,6 @@ class Layer(Versioned):
             regularizer=regularizers.get(regularizer),
             constraint=constraints.get(constraint),
         )
-        if variable.constraint is not None:
-            variable.constraint.check(f"{who}, {name}", shape, variable.storage.ndim)
         self._variables.append(variable)
         return variable
 
