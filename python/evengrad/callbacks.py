@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evengrad._trainer import Trainer
 
+__all__ = ["Callback", "History", "ProgbarLogger"]
+
 Logs = Mapping[str, float]
 
 
@@ -22,6 +24,17 @@ class Callback:
         The model in training. Setting `model.stop_training = True` ends it.
     params : dict
         "verbose", "epochs", "steps".
+
+    Examples
+    --------
+    >>> import evengrad as keras
+    >>> class Patience(keras.callbacks.Callback):
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         self.model.stop_training = epoch == 1
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> model.fit([[1.0]], [[1.0]], epochs=9, verbose=0, callbacks=[Patience()]).epoch
+    [0, 1]
     """
 
     model: Trainer
@@ -67,6 +80,15 @@ class History(Callback):
         What gradients were like, by epoch: "gradient_norm", the mean over the steps of the norm of
         all gradients before clipping; "clip_rate", the share of steps whose gradients clipping
         changed, 0 without clipping; "skipped_steps", how many were left out (see `compile`).
+
+    Examples
+    --------
+    >>> import evengrad as keras
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse", metrics=["mae"])
+    >>> history = model.fit([[1.0]], [[1.0]], epochs=2, verbose=0)
+    >>> sorted(history.history), sorted(history.health)
+    (['loss', 'mae'], ['clip_rate', 'gradient_norm', 'skipped_steps'])
     """
 
     def __init__(self) -> None:
@@ -97,6 +119,15 @@ class ProgbarLogger(Callback):
     ----------
     bar : bool
         False: always one line an epoch.
+
+    Examples
+    --------
+    >>> import evengrad as keras
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> progress = keras.callbacks.ProgbarLogger(bar=False)
+    >>> history = model.fit([[1.0]], [[1.0]], verbose=0, callbacks=progress)  # doctest: +ELLIPSIS
+    Epoch 1/1 - ...s - loss: ...
     """
 
     def __init__(self, bar: bool = True) -> None:

@@ -30,7 +30,14 @@ Axis = int | Sequence[int]
 
 
 class Constraint(Configured):
-    """Base class of the constraints: w itself."""
+    """Base class of the constraints: w itself.
+
+    Examples
+    --------
+    >>> from evengrad import constraints
+    >>> constraints.Constraint()([-1.0, 2.0])
+    array([-1.,  2.], dtype=float32)
+    """
 
     def __call__(self, w: ArrayLike) -> NDArray[np.float32]:
         """Return the constrained numbers as a new array.
@@ -281,6 +288,10 @@ def get(identifier: Any) -> Constraint | None:
 def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
     """Return the class name and arguments of a constraint, fit for JSON; None for None.
 
+    Parameters
+    ----------
+    constraint : Constraint or None
+
     Examples
     --------
     >>> from evengrad import constraints
@@ -292,6 +303,11 @@ def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
 
 def deserialize(config: Mapping[str, Any]) -> Constraint:
     """Make a constraint from what `serialize` returned.
+
+    Parameters
+    ----------
+    config : mapping
+        With "class_name" and "config".
 
     Examples
     --------

@@ -8,8 +8,10 @@ import numpy as np
 class NonFiniteError(ArithmeticError):
     """A training step met NaN or infinity; it was left out, the model is as before it.
 
-    Attributes
+    Parameters
     ----------
+    message : str
+        What is said.
     epoch, step : int
         Where, both counted from 0; the step within the epoch.
     tensor : str
@@ -20,6 +22,22 @@ class NonFiniteError(ArithmeticError):
     rows : tuple of int
         Rows of the data in which inputs, targets, an output or the loss were not finite; empty for
         gradients.
+
+    Notes
+    -----
+    All but the message are attributes.
+
+    Examples
+    --------
+    >>> import evengrad as keras
+    >>> keras.utils.set_random_seed(0)
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,), name="output")])
+    >>> model.compile(keras.optimizers.SGD(1e30), "mse")
+    >>> try:
+    ...     history = model.fit([[1.0], [2.0]], [[1.0], [2.0]], epochs=3, verbose=0)
+    ... except keras.NonFiniteError as error:
+    ...     print(error.epoch, error.step)
+    1 0
     """
 
     def __init__(

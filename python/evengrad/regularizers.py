@@ -198,6 +198,10 @@ def get(identifier: Any) -> Regularizer | None:
 def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
     """Return the class name and arguments of a regularizer, fit for JSON; None for None.
 
+    Parameters
+    ----------
+    regularizer : Regularizer or None
+
     Examples
     --------
     >>> from evengrad import regularizers
@@ -209,6 +213,11 @@ def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
 
 def deserialize(config: Mapping[str, Any]) -> Regularizer:
     """Make a regularizer from what `serialize` returned.
+
+    Parameters
+    ----------
+    config : mapping
+        With "class_name" and "config".
 
     Examples
     --------

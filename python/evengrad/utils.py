@@ -66,7 +66,15 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.f
 
 
 def clear_session() -> None:
-    """Start the automatic names of layers again."""
+    """Start the automatic names of layers again.
+
+    Examples
+    --------
+    >>> import evengrad as keras
+    >>> keras.utils.clear_session()
+    >>> keras.layers.Dense(1).name, keras.layers.Dense(1).name
+    ('dense', 'dense_1')
+    """
     _names.reset_names()
 
 
@@ -105,6 +113,13 @@ def set_num_threads(threads: int) -> None:
 
 
 def show_config() -> None:
-    """Print version, instruction set, threads, their backend and the compiler."""
+    """Print version, instruction set, threads, their backend and the compiler.
+
+    Examples
+    --------
+    >>> import evengrad
+    >>> evengrad.show_config()  # doctest: +ELLIPSIS
+    version ...
+    """
     for name, value in _core.config().items():
         print(f"{name:10}{value}")

@@ -141,6 +141,11 @@ def _with_arguments(function: Any, arguments: Mapping[str, Any]) -> Spec:
 def serialize(activation: Identifier) -> str | dict[str, Any]:
     """Return an activation's name, or its name and arguments where they are not the defaults.
 
+    Parameters
+    ----------
+    activation : str, function, partial or Spec
+        What `get` takes.
+
     Examples
     --------
     >>> from functools import partial
@@ -166,6 +171,11 @@ def serialize(activation: Identifier) -> str | dict[str, Any]:
 
 def deserialize(config: str | Mapping[str, Any]) -> Spec:
     """Return what `serialize` was given, as `get` does.
+
+    Parameters
+    ----------
+    config : str or mapping
+        A name, or "class_name" and "config".
 
     Examples
     --------

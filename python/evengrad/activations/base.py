@@ -16,7 +16,21 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 class Spec(NamedTuple):
-    """What a layer records: a kernel's name and its parameters."""
+    """What a layer records: a kernel's name and its parameters.
+
+    Parameters
+    ----------
+    name : str
+        Of a kernel of the family.
+    parameters : tuple of float
+        In the order of the function's arguments.
+
+    Examples
+    --------
+    >>> from evengrad import activations
+    >>> activations.get("elu").name
+    'elu'
+    """
 
     name: str
     parameters: tuple[float, ...] = ()

@@ -133,6 +133,10 @@ def _named(name: Any) -> type[Initializer]:
 def serialize(initializer: Initializer | None) -> dict[str, Any] | None:
     """Return the class name and arguments of an initializer, fit for JSON; None for None.
 
+    Parameters
+    ----------
+    initializer : Initializer or None
+
     Examples
     --------
     >>> from evengrad import initializers
@@ -148,6 +152,11 @@ def serialize(initializer: Initializer | None) -> dict[str, Any] | None:
 
 def deserialize(config: Mapping[str, Any]) -> Initializer:
     """Make an initializer from what `serialize` returned, or Keras' function of that name.
+
+    Parameters
+    ----------
+    config : mapping
+        With "class_name" and "config".
 
     Examples
     --------

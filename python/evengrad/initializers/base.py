@@ -20,6 +20,16 @@ class Initializer:
 
     Derive from it and write `__call__(shape, dtype)`; one with arguments also writes `get_config`,
     a dict of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evengrad import initializers, layers
+    >>> class Halves(initializers.Initializer):
+    ...     def __call__(self, shape, dtype="float32"):
+    ...         return np.full(shape, 0.5, dtype)
+    >>> layers.Dense(1, kernel_initializer=Halves())([[1.0, 2.0]])
+    array([[1.5]], dtype=float32)
     """
 
     _arguments: ClassVar[tuple[str, ...]] = ()

@@ -23,7 +23,17 @@ def compute_fans(
 ) -> tuple[int, int]:
     """Return the number of inputs and of outputs of a unit, for weights of `shape`.
 
-    With axes given, the products of their sizes.
+    Parameters
+    ----------
+    shape : sequence of int
+        Of a kernel: `(n_in, n_out)`.
+    input_axes, output_axes : sequence of int, optional
+        With both given, the products of their sizes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such axis.
 
     Examples
     --------
@@ -110,7 +120,15 @@ class VarianceScaling(RandomInitializer):
 
 
 class _Named(VarianceScaling):
-    """A choice of scale, mode and distribution that has a name."""
+    """A choice of scale, mode and distribution that has a name.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Of a generator of its own; default: the package's.
+    input_axes, output_axes : sequence of int, optional
+        What the fans are of, see `compute_fans`.
+    """
 
     _arguments = ("seed", "input_axes", "output_axes")
     _choice: ClassVar[tuple[float, str, str]]

@@ -46,6 +46,13 @@ class InputLayer(Layer):
 def Input(shape: Sequence[int], name: str | None = None) -> InputLayer:  # noqa: N802
     """Declare the shape of one sample, as the first item of a Sequential.
 
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of one sample, without the batch.
+    name : str, optional
+        Default: "input_layer", numbered.
+
     Examples
     --------
     >>> import evengrad

@@ -56,6 +56,10 @@ def get(identifier: str | Optimizer | Mapping[str, Any]) -> Optimizer:
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
     """Return the class name and arguments of an optimizer, those of a schedule inside.
 
+    Parameters
+    ----------
+    optimizer : Optimizer
+
     Examples
     --------
     >>> from evengrad import optimizers

@@ -88,6 +88,12 @@ class Optimizer(Stateful):
     ----------
     .. [1] Loshchilov, Hutter 2019, arXiv:1711.05101 (decoupled weight decay)
     .. [2] Polyak, Juditsky 1992, doi:10.1137/0330046 (averages)
+
+    Examples
+    --------
+    >>> from evengrad import optimizers
+    >>> optimizers.get("adam")
+    Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-07, amsgrad=False)
     """
 
     def __init__(

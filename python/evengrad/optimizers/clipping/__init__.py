@@ -53,6 +53,10 @@ def get(identifier: Any) -> Clipping | None:
 def serialize(clipping: Clipping | None) -> dict[str, Any] | None:
     """Return the class name and arguments, fit for JSON; None for None. `get_state` has the rest.
 
+    Parameters
+    ----------
+    clipping : Clipping or None
+
     Examples
     --------
     >>> from evengrad.optimizers import clipping
@@ -64,6 +68,11 @@ def serialize(clipping: Clipping | None) -> dict[str, Any] | None:
 
 def deserialize(config: Mapping[str, Any]) -> Clipping:
     """Make a way of clipping from what `serialize` returned.
+
+    Parameters
+    ----------
+    config : mapping
+        With "class_name" and "config".
 
     Examples
     --------

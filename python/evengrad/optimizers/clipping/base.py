@@ -23,6 +23,12 @@ class Clipping(Configured):
     ----------
     kind : str
         What the kernel of an update does, see `_core.Program.clip`.
+
+    Examples
+    --------
+    >>> from evengrad.optimizers import clipping
+    >>> clipping.Clipping().threshold
+    inf
     """
 
     kind = "none"

@@ -35,6 +35,10 @@ _CLASSES: dict[str, type[LearningRateSchedule]] = {
 def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
     """Return the class name and arguments of a schedule, fit for JSON.
 
+    Parameters
+    ----------
+    learning_rate_schedule : LearningRateSchedule
+
     Examples
     --------
     >>> from evengrad.optimizers import schedules
