@@ -179,15 +179,16 @@ class BatchNormalization(Layer):
         assert self.moving_variance is not None
         handle = program.saved[self]
         gamma = None if self.gamma is None else self.gamma.storage
+        dx = program.over(dy) if need_dx else None
         if handle is None:
-            if need_dx:
+            if dx is not None:
                 variance = self.moving_variance.storage
-                program.batch_norm_frozen_backward(gamma, variance, dy, dy, self.epsilon)
-            return dy
+                program.batch_norm_frozen_backward(gamma, variance, dy, dx, self.epsilon)
+            return dx
         dgamma = self.gradient(program, self.gamma)
         dbeta = self.gradient(program, self.beta)
-        program.batch_norm_backward(handle, gamma, dy, dgamma, dbeta, dy if need_dx else None)
-        return dy
+        program.batch_norm_backward(handle, gamma, dy, dgamma, dbeta, dx)
+        return dx
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal layer."""
