@@ -180,7 +180,9 @@ def test_bad_rescaling(bad: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("far", [0.0, 1e5])
-def test_normalization(shape: tuple[int, ...], axis: Any, over: tuple[int, ...], far: float) -> None:
+def test_normalization(
+    shape: tuple[int, ...], axis: Any, over: tuple[int, ...], far: float
+) -> None:
     data, x, dy = draws(1, (5000, *shape), (7, *shape), (7, *shape))
     data, x = data * 3.0 + np.float32(far), x + np.float32(far)
     layer = layers.Normalization(axis)
@@ -191,9 +193,7 @@ def test_normalization(shape: tuple[int, ...], axis: Any, over: tuple[int, ...],
     assert layer.mean is not None
     assert layer.variance is not None
     np.testing.assert_allclose(layer.mean.storage.reshape(mean.shape), mean, rtol=1e-13, atol=1e-13)
-    np.testing.assert_allclose(
-        layer.variance.storage.reshape(variance.shape), variance, rtol=1e-11
-    )
+    np.testing.assert_allclose(layer.variance.storage.reshape(variance.shape), variance, rtol=1e-11)
     assert layer.trainable_variables == []
     assert [v.name for v in layer.variables] == ["mean", "variance", "count"]
     y, dx = passes(layer, x, dy)

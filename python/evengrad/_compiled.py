@@ -25,6 +25,7 @@ class Compiled:
         self.name = name
         self.layers: list[Part] = []
         self._scope = ""
+        self.shaped_outside = False  # by a model that this one is a part of
         self.stop_training = False
         self.skipped_steps = 0
         self.skipped_in_a_row = 0

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from evengrad import _auto, _stack, _summary, _validation
 from evengrad._calibration import Calibrated
 from evengrad._names import unique_name
-from evengrad.layers import deserialize, serialize
 from evengrad.layers.base import Shape
 from evengrad.layers.input import InputLayer
+from evengrad.layers.serialization import deserialize, serialize, serialize_inside
 
 if TYPE_CHECKING:
     from evengrad._stack import Part
@@ -179,6 +179,7 @@ class Sequential(Calibrated, _stack.Stack):
 
     def build_once(self, input_shape: Sequence[int]) -> None:
         """Build, or compare the shape with the one it was built for."""
+        self.shaped_outside = self.shaped_outside or self._shape is None
         self.build(input_shape)
 
     def checked_output_shape(self, input_shape: Shape) -> Shape:
@@ -195,7 +196,7 @@ class Sequential(Calibrated, _stack.Stack):
         >>> evengrad.Sequential.from_config(model.get_config())
         <Sequential name=small, built=True>
         """
-        layers = [serialize(layer) for layer in self.layers]
+        layers = serialize_inside(self.layers)
         if self._shape is not None:
             layers.insert(0, serialize(InputLayer(self._shape, name="input_layer")))
         return {"name": self.name, "layers": layers}

@@ -97,9 +97,7 @@ class LayerNormalization(Layer):
     def forward(self, program: Program, x: F32) -> F32:
         """Record the normalization of rows as long as what is normalized together."""
         assert self.input_shape is not None
-        source = program.in_rows_of(
-            math.prod(last_axes(str(self), self.axis, self.input_shape)), x
-        )
+        source = program.in_rows_of(math.prod(last_axes(str(self), self.axis, self.input_shape)), x)
         if program.training:
             program.keep(source)
         y = program.over(source)

@@ -28,7 +28,7 @@ class _Affine(Layer):
         """Number of elements that have their own numbers, and the two the kernel wants."""
         raise NotImplementedError
 
-    def _apply(self, program: Program, x: F32, y: F32 | None, *, gradient: bool) -> F32:
+    def _apply(self, program: Program, x: F32, *, gradient: bool) -> F32:
         columns, center, spread = self._columns()
         source = program.in_rows_of(columns, x)
         to = program.over(source)
@@ -37,11 +37,11 @@ class _Affine(Layer):
 
     def forward(self, program: Program, x: F32) -> F32:
         """Record y."""
-        return self._apply(program, x, None, gradient=False)
+        return self._apply(program, x, gradient=False)
 
     def backward(self, program: Program, dy: F32, *, need_dx: bool = True) -> F32 | None:
         """Record dx = dy a."""
-        return self._apply(program, dy, None, gradient=True) if need_dx else None
+        return self._apply(program, dy, gradient=True) if need_dx else None
 
 
 class Rescaling(_Affine):
@@ -59,8 +59,8 @@ class Rescaling(_Affine):
     Examples
     --------
     >>> from evengrad import layers
-    >>> layers.Rescaling(1 / 127.5, offset=-1.0)([[0, 255]])
-    array([[-1.,  1.]], dtype=float32)
+    >>> layers.Rescaling(1 / 255)([[0, 51, 255]])
+    array([[0. , 0.2, 1. ]], dtype=float32)
     """
 
     _kind = "scale"

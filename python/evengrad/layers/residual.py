@@ -154,10 +154,10 @@ class Residual(_stack.Stack, Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal layer."""
-        from evengrad.layers import serialize
+        from evengrad.layers.serialization import serialize_inside
 
         return super().get_config() | {
-            "layers": [serialize(layer) for layer in self.layers],
+            "layers": serialize_inside(self.layers),
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "fixup": self.fixup,
         }

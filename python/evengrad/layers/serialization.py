@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evengrad import _stack
@@ -25,6 +25,18 @@ def serialize(layer: Part) -> dict[str, Any]:
     if not isinstance(layer, Layer | _stack.Stack):
         raise TypeError(f"serialize: expected a Layer or a Sequential, got {layer!r}")
     return {"class_name": type(layer).__name__, "config": layer.get_config()}
+
+
+def serialize_inside(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Serialize the parts of a layer or model.
+
+    One whose shape came from outside is made without: its variables are made, and named, there.
+    """
+    made = [serialize(part) for part in parts]
+    for part, config in zip(parts, made, strict=True):
+        if isinstance(part, _stack.Stack) and not isinstance(part, Layer) and part.shaped_outside:
+            del config["config"]["layers"][0]
+    return made
 
 
 def deserialize(
