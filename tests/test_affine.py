@@ -277,7 +277,7 @@ def test_reshape(shape: Any, target: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("bad", [(), (0,), (-1, -1), (2.5,), None, 3, "ab", (-2,), (3, 0)])
 def test_bad_targets(bad: Any) -> None:
-    with pytest.raises((ValueError, TypeError), match='Reshape "r": expected .*target_shape'):
+    with pytest.raises((ValueError, TypeError), match=r'Reshape "r": expected .*target_shape'):
         layers.Reshape(bad, name="r")
 
 

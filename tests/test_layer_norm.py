@@ -287,7 +287,7 @@ def test_gradients_by_finite_differences() -> None:
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, np.nan])
 def test_bad_epsilon(epsilon: float) -> None:
     p, z = _core.Program(2), np.zeros(2)
-    with pytest.raises(ValueError, match="^epsilon: expected a number above 0, got"):
+    with pytest.raises(ValueError, match=r"^epsilon: expected a number above 0, got"):
         p.layer_norm_forward(tensor(2, 3), None, None, tensor(2, 3), z, z.copy(), epsilon)
     with pytest.raises(ValueError, match=r'LayerNormalization "n": expected epsilon in \(0, inf\)'):
         layers.LayerNormalization(epsilon=epsilon, name="n")
@@ -352,7 +352,7 @@ def test_other_axes(axis: Any) -> None:
 
 @pytest.mark.parametrize("axis", [1.5, "last", None, [1.5], True])
 def test_axes_are_integers(axis: Any) -> None:
-    with pytest.raises(TypeError, match="expected .*axis to be an integer, got"):
+    with pytest.raises(TypeError, match=r"expected .*axis to be an integer, got"):
         layers.LayerNormalization(axis)
 
 
