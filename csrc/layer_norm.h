@@ -72,16 +72,15 @@ static inline RowStatistics row_statistics(const double* mean, const double* inv
 struct RowMoments {
   double mean, variance;
 };
-static inline RowMoments row_moments(const float* x, int64_t columns) {
-  const double n = static_cast<double>(columns);
-  const auto weight = static_cast<float>(1.0 / n);
+static inline RowMoments row_moments(const float* x, int64_t columns, double weight) {
+  const auto w = static_cast<float>(weight);
   const float center =
-      sum_row(columns, [=](int64_t c) { return Terms{load(x + c) * weight, Vector{}}; }).s;
+      sum_row(columns, [=](int64_t c) { return Terms{load(x + c) * w, Vector{}}; }).s;
   const RowSums around = sum_row(columns, [=](int64_t c) {
     const Vector d = load(x + c) - center;
     return Terms{d, d * d};
   });
-  const double offset = around.s / n, variance = around.t / n - offset * offset;
+  const double offset = around.s * weight, variance = around.t * weight - offset * offset;
   return {center + offset, variance < 0.0 ? 0.0 : variance};
 }
 // The same in double, for squares beyond the range of float.
@@ -99,9 +98,10 @@ static RowMoments row_moments_in_double(const float* x, int64_t columns) {
 static void layer_norm_forward(const LayerNormForward& a, const Step& step, const Team& team) {
   const Range rows = part(rows_of(a.x, step), team);
   const float *gamma = a.gamma, *beta = a.beta;
+  const double weight = 1.0 / static_cast<double>(a.x.columns);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const float* x = a.x.data + r * a.x.pitch;
-    RowMoments m = row_moments(x, a.x.columns);
+    RowMoments m = row_moments(x, a.x.columns, weight);
     const double spread = m.variance + a.epsilon;
     if (!(spread > 1e-25 && spread < 1e35)) m = row_moments_in_double(x, a.x.columns);
     a.mean[r] = m.mean;

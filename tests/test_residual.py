@@ -303,7 +303,9 @@ def test_gradients_by_finite_differences() -> None:
 
 
 @pytest.mark.parametrize("name", ["tanh", "silu", "softmax", "gelu_tanh", "softplus"])
-@pytest.mark.parametrize("last", ["dense", "activation", "layer_norm", "batch_norm", "residual"])
+@pytest.mark.parametrize(
+    "last", ["dense", "activation", "layer_norm", "batch_norm", "prelu", "rescaling", "residual"]
+)
 def test_gradients_of_blocks_that_end_in_any_way(name: str, last: str) -> None:
     """The sum's dy is read by the branch, in place, and once more by the shortcut."""
     keras.utils.set_random_seed(2)
@@ -312,6 +314,11 @@ def test_gradients_of_blocks_that_end_in_any_way(name: str, last: str) -> None:
         "activation": [layers.Dense(4, name), layers.Activation(name)],
         "layer_norm": [layers.LayerNormalization()],
         "batch_norm": [layers.BatchNormalization()],
+        "prelu": [  # on both sides of its kink and far from it
+            layers.Rescaling(1.0, [5.0, -5.0, 5.0, -5.0]),
+            layers.PReLU(initializers.Constant(0.5)),
+        ],
+        "rescaling": [layers.Rescaling(-2.0, 1.0)],
         "residual": [layers.Residual([layers.Activation(name)])],
     }
     block = layers.Residual([layers.Dense(4, name), *ends[last]])
@@ -376,11 +383,46 @@ def test_gradients_with_frozen_parts(frozen: int) -> None:
     check_gradients(model, draws(8, 4), draws(8, 2, seed=1), "mse")
 
 
+class Spy(layers.Dense):
+    """Notes whether the gradient of its input was asked for."""
+
+    asked: list[bool]
+
+    def backward(self, program: Any, dy: F32, *, need_dx: bool = True) -> F32 | None:
+        self.asked = [need_dx]
+        return super().backward(program, dy, need_dx=need_dx)
+
+
+def test_no_gradient_is_computed_that_nobody_needs() -> None:
+    below, a, b = Spy(4), Spy(4), Spy(5)
+    block = layers.Residual([a, b])
+    model = keras.Sequential([keras.Input((4,)), below, block])
+    x, y = draws(8, 4), draws(8, 5)
+    model.compile(SGD(0.1), "mse")
+
+    def asked() -> list[Any]:
+        for spy in (below, a, b):
+            spy.asked = []
+        model.train_on_batch(x, y)
+        return [spy.asked for spy in (below, a, b)]
+
+    assert asked() == [[False], [True], [True]]
+    below.trainable = False
+    assert asked() == [[], [False], [True]]
+    a.trainable = False
+    assert asked() == [[], [], [False]]
+    block.trainable = False
+    assert asked() == [[], [], []]
+
+
 def test_a_layer_in_python_inside() -> None:
     keras.utils.set_random_seed(6)
     block = layers.Residual([layers.Dense(4, "tanh"), Twice(), layers.Activation("sigmoid")])
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4), block, Twice()])
     check_gradients(model, draws(8, 4), draws(8, 4, seed=1), "mse")
+    for other in (layers.Rescaling(2.0), layers.Normalization(mean=0.0, variance=0.25)):
+        alone = keras.Sequential([keras.Input((4,)), layers.Residual([other])])
+        np.testing.assert_array_equal(alone.predict(draws(3, 4)), 3.0 * draws(3, 4))
     alone = keras.Sequential([keras.Input((4,)), layers.Residual([Twice()])])
     np.testing.assert_array_equal(alone.predict(draws(3, 4)), 3.0 * draws(3, 4))
 
