@@ -579,6 +579,89 @@ def test_the_same_bits_for_any_number_of_threads(rows: int) -> None:
     assert all(result == results[0] for result in results)
 
 
+# What goes through the layers with data
+
+
+def normalized_inside() -> keras.Sequential:
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Residual(
+                [layers.Dense(8, "elu"), layers.BatchNormalization(name="one"), layers.Dense(5)]
+            ),
+            keras.Sequential(
+                [
+                    layers.BatchNormalization(name="two"),
+                    layers.Residual([layers.BatchNormalization(name="three"), layers.Dense(5)]),
+                ]
+            ),
+        ]
+    )
+
+
+def test_recalibrate_goes_inside() -> None:
+    keras.utils.set_random_seed(15)
+    model = normalized_inside()
+    x = 3.0 * draws(500, 6) + 2.0
+    model.recalibrate(x)
+    first, nested = model.layers
+    assert isinstance(first, layers.Residual)
+    assert isinstance(nested, keras.Sequential)
+    two, second = nested.layers
+    assert isinstance(second, layers.Residual)
+    seen = {"one": first.layers[0](x), "two": first(x), "three": two(first(x))}
+    for layer in (first.layers[1], two, second.layers[0]):
+        mean, variance = layer.get_weights()[2:]
+        inputs = seen[layer.name].astype(np.float64)
+        np.testing.assert_allclose(mean, inputs.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(variance, inputs.var(axis=0), rtol=1e-5)
+
+
+def test_lsuv_goes_inside() -> None:
+    keras.utils.set_random_seed(16)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(16, "relu", name="first"),
+            layers.Residual([layers.Dense(16, "relu", name="a"), layers.Dense(8)], name="r"),
+            layers.Residual([keras.Sequential([layers.Dense(4, name="a")])], name="s"),
+        ],
+        name="m",
+    )
+    x = 5.0 * draws(300, 6)
+    reached = model.lsuv(x)
+    assert len(reached) == 6  # with two projections, the second by its path
+    assert {"first", "a", "projection", "m/s/projection"} < set(reached)
+    assert all(abs(variance - 1.0) < 0.1 for variance in reached.values())
+    block = model.layers[1]
+    assert isinstance(block, layers.Residual)
+    assert block.projection is not None
+    inputs = model.layers[0](x)
+    assert abs(block.projection(inputs).var() - 1.0) < 0.15
+
+
+def test_auto_kernels_inside() -> None:
+    """The activation behind a kernel is found within its branch, through nested models."""
+
+    def spread(stack: list[Any], shape: tuple[int, ...] = (400,)) -> list[float]:
+        keras.utils.set_random_seed(17)
+        model = keras.Sequential([keras.Input(shape), *stack])
+        kernels = [v.numpy() for v in model.variables if v.name == "kernel"]
+        return [float(kernel.var() * 400) for kernel in kernels]
+
+    def auto(activation: str | None = None) -> layers.Layer:
+        return layers.Dense(400, activation, kernel_initializer="auto")
+
+    (linear,), (relu,) = spread([auto()]), spread([auto("relu")])
+    assert relu == pytest.approx(2.0 * linear, rel=0.05)
+    inside = spread([layers.Residual([auto(), layers.LayerNormalization(), layers.ReLU(), auto()])])
+    assert inside == pytest.approx([relu, linear], rel=0.05)
+    nested = spread([keras.Sequential([auto()]), keras.Sequential([layers.ReLU()])])
+    assert nested == pytest.approx([relu], rel=0.05)
+    before = spread([auto(), layers.Residual([layers.ReLU()])])
+    assert before == pytest.approx([linear], rel=0.05)
+
+
 # Fixup
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,6 +63,11 @@ class Stack:
     def trainable(self, value: bool) -> None:
         for part in self.parts:
             part.trainable = value
+
+    @property
+    def live_arrays(self) -> list[NDArray[Any]]:
+        """The live arrays of all that training changes."""
+        return [array for part in self.parts for array in part.live_arrays]
 
     def count_params(self) -> int:
         """Number of elements of all variables."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from evengrad import _validation
 from evengrad._program import Program
@@ -59,8 +59,8 @@ class Rescaling(_Affine):
     Examples
     --------
     >>> from evengrad import layers
-    >>> layers.Rescaling(1 / 255)([[0, 51, 255]])
-    array([[0. , 0.2, 1. ]], dtype=float32)
+    >>> layers.Rescaling(1 / 255)([[0, 255]])
+    array([[0., 1.]], dtype=float32)
     """
 
     _kind = "scale"
@@ -174,6 +174,8 @@ class Normalization(_Affine):
 
     def adapt(self, data: ArrayLike) -> None:
         """Take mean and variance from data (n, ...), as float32 and computed in float64."""
+        from evengrad._calibration import moments
+
         who = str(self)
         if self.input_mean is not None:
             raise ValueError(f"{who}: its mean and variance were given; there is nothing to adapt")
@@ -182,7 +184,7 @@ class Normalization(_Affine):
         assert self.mean is not None
         assert self.variance is not None
         rows = x.reshape(-1, max(1, math.prod(self.mean.shape)))
-        mean, variance = _moments(rows)
+        mean, variance = moments(rows)
         self.mean.assign(mean.reshape(self.mean.shape))
         self.variance.assign(variance.reshape(self.variance.shape))
 
@@ -206,24 +208,6 @@ class Normalization(_Affine):
             "variance": self.input_variance,
             "invert": self.invert,
         }
-
-
-_ROWS = 4096  # at a time, so that float64 copies stay small
-
-
-def _moments(x: NDArray[np.float32]) -> tuple[F64, F64]:
-    """Mean and variance of the columns in two passes."""
-
-    def mean_of(power: int, center: F64) -> F64:
-        sums = [
-            ((x[i : i + _ROWS].astype(np.float64) - center) ** power).sum(axis=0)
-            for i in range(0, len(x), _ROWS)
-        ]
-        return np.asarray(np.sum(sums, axis=0) / len(x))
-
-    mean = mean_of(1, np.zeros(1))
-    mean = mean + mean_of(1, mean)
-    return mean, mean_of(2, mean)
 
 
 def _number_or_list(who: str, name: str, value: Any) -> Any:

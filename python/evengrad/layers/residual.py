@@ -104,7 +104,10 @@ class Residual(_stack.Stack, Layer):
 
     def make_variables(self, input_shape: Shape) -> None:
         """Those of the layers, and of the projection where widths differ."""
+        from evengrad._auto import settle
+
         _stack.build(self.layers, input_shape)
+        settle(_stack.flat(self.layers))
         units = self.compute_output_shape(input_shape)[-1]
         if units != input_shape[-1]:
             trainable, scope = self.trainable, f"{self._scope}{self.name}"
