@@ -80,6 +80,24 @@ struct BatchNormFrozenBackward {  // dx = dy gamma / sqrt(moving_variance + epsi
   double epsilon;
 };
 
+// mean and inverse = 1 / sqrt(variance + epsilon), one a row, are left for backward.
+struct LayerNormForward {  // y = (x - mean) inverse gamma + beta; y may be x
+  Tensor x;
+  const float *gamma, *beta;
+  Tensor y;
+  double *mean, *inverse;
+  double epsilon;
+};
+struct LayerNormBackward {
+  Tensor x;
+  const float* gamma;
+  const double *mean, *inverse;
+  Tensor dy;
+  float *dgamma, *dbeta;  // or null
+  Tensor dx;              // data null: not wanted, then one of the two is; may be dy
+  double* partial;        // workspace [2][chunks][pitch]
+};
+
 struct ActivationForward {  // y = f(x); y may be x
   Tensor x, y;
   float parameter[3];
@@ -107,10 +125,31 @@ struct SoftmaxForward {  // softmax, log-softmax; y may be x
 struct SoftmaxBackward {  // dx may be dy
   Tensor y, dy, dx;
 };
-struct Dropout {  // y = x * mask / (1 - rate); forward and backward; y may be x
+// y = x scale + shift with probability 1 - rate, else `dropped`; y may be x.
+struct Dropout {
   Tensor x, y;
   double rate;
+  float scale, shift, dropped;
   uint32_t layer;
+};
+struct Noise {  // y = x + z (added + multiplied x), z normal; y may be x
+  Tensor x, y;
+  float added, multiplied;
+  uint32_t layer;
+};
+enum class AffineKind : int32_t { kNormalize, kDenormalize, kScale };
+// y = (x - center) / d, x d + center with d = max(sqrt(spread), 1e-7), or x spread + center, column
+// by column; y may be x.
+struct Affine {
+  AffineKind kind;
+  Tensor x;
+  const double *center, *spread;
+  Tensor y;
+  bool gradient;     // x and y are gradients: without center
+  float* workspace;  // [4][pitch]
+};
+struct Add {  // y = a + b; y may be either
+  Tensor a, b, y;
 };
 struct Reshape {  // the same numbers, sample by sample, in rows of another length
   Tensor x, y;

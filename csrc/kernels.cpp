@@ -3,12 +3,14 @@
 #include "activations.h"
 #include "adam.h"
 #include "adaptive_clip.h"
+#include "affine.h"
 #include "averages.h"
 #include "batch_norm.h"
 #include "clip.h"
 #include "constraints.h"
 #include "data.h"
 #include "dense.h"
+#include "layer_norm.h"
 #include "losses.h"
 #include "optimizers.h"
 #include "prelu.h"
@@ -34,6 +36,8 @@ static constexpr Kernels kTable{
     erase<BatchNormMoving, batch_norm_moving>(),
     erase<BatchNormInference, batch_norm_inference>(),
     erase<BatchNormFrozenBackward, batch_norm_frozen_backward>(),
+    erase<LayerNormForward, layer_norm_forward>(),
+    erase<LayerNormBackward, layer_norm_backward>(),
     erase<PReLUForward, prelu_forward>(),
     erase<PReLUBackward, prelu_backward>(),
     erase<SoftmaxForward, softmax_forward>(),
@@ -41,6 +45,9 @@ static constexpr Kernels kTable{
     erase<SoftmaxForward, log_softmax_forward>(),
     erase<SoftmaxBackward, log_softmax_backward>(),
     erase<Dropout, dropout>(),
+    erase<Noise, noise>(),
+    erase<Affine, affine>(),
+    erase<Add, add>(),
     erase<Reshape, reshape>(),
     erase<Gather, gather>(),
     erase<Scatter, scatter>(),

@@ -29,6 +29,8 @@ struct Kernels {
   KernelOf<BatchNormMoving> batch_norm_moving;
   KernelOf<BatchNormInference> batch_norm_inference;
   KernelOf<BatchNormFrozenBackward> batch_norm_frozen_backward;
+  KernelOf<LayerNormForward> layer_norm_forward;
+  KernelOf<LayerNormBackward> layer_norm_backward;
   KernelOf<PReLUForward> prelu_forward;
   KernelOf<PReLUBackward> prelu_backward;
   KernelOf<SoftmaxForward> softmax_forward;
@@ -36,6 +38,9 @@ struct Kernels {
   KernelOf<SoftmaxForward> log_softmax_forward;
   KernelOf<SoftmaxBackward> log_softmax_backward;
   KernelOf<Dropout> dropout;
+  KernelOf<Noise> noise;
+  KernelOf<Affine> affine;
+  KernelOf<Add> add;
   KernelOf<Reshape> reshape;
   KernelOf<Gather> gather;
   KernelOf<Scatter> scatter;

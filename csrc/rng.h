@@ -2,6 +2,7 @@
 // number depends on key (seed, layer) and counter (update, row, column) alone, so neither threads
 // nor padding change a draw.
 #pragma once
+#include "fastmath.h"
 #include "parallel.h"
 
 namespace evengrad::EVENGRAD_TARGET {
@@ -59,17 +60,55 @@ static inline void for_draws(const Tensor& x, const Step& step, const Team& team
   }
 }
 
-// y = x / (1 - rate) with probability 1 - rate, else 0; y may be x. Forward and backward draw the
-// same.
+// Forward and backward draw the same.
 static void dropout(const Dropout& a, const Step& step, const Team& team) {
-  const float scale = static_cast<float>(1.0 / (1.0 - a.rate));
   const uint32_t threshold = static_cast<uint32_t>(a.rate * 4294967296.0);  // below: dropped
+  const float scale = a.scale, shift = a.shift, dropped = a.dropped;
   const Tensor from = a.x, to = a.y;
   for_draws(from, step, team, a.layer, [=](int64_t r, int64_t c, const uint32_t* draws) {
     const float* x = from.data + r * from.pitch + c;
     float* y = to.data + r * to.pitch + c;
 #pragma omp simd
-    for (int64_t i = 0; i < kLane; ++i) y[i] = draws[i] < threshold ? 0.0f : x[i] * scale;
+    for (int64_t i = 0; i < kLane; ++i)
+      y[i] = draws[i] < threshold ? dropped : x[i] * scale + shift;
+  });
+}
+
+// The normal number that (bits + 1/2) / 2^32 of all are below; max relative error 5e-7.
+// With p = 2 (bits + 1/2) / 2^32 - 1 it is p times a function of w = -ln(1 - p^2), which is smooth
+// from the middle far into the tails. 1 - |p| is made of the integer, so that no tail is cut off.
+static inline float normal_of(uint32_t bits) {
+  const auto s = static_cast<int32_t>(bits ^ 0x80000000u);
+  const int32_t m = s < 0 ? ~s : s;
+  const float rest = (static_cast<float>(INT32_MAX - m) + 0.5f) * 0x1p-31f;
+  const float w = -log_(rest * (2.0f - rest));
+  float p = 2.88290542e-5f;
+  p = p * w + 1.01984455e-3f;
+  p = p * w + 1.20534422e-2f;
+  p = p * w + 9.08555463e-2f;
+  p = p * w + 4.55645233e-1f;
+  p = p * w + 1.25331426f;
+  float q = 9.80251109e-7f;
+  q = q * w + 1.69703402e-4f;
+  q = q * w + 2.35519605e-3f;
+  q = q * w + 3.28077078e-2f;
+  q = q * w + 1.01756230e-1f;
+  q = q * w + 1.0f;
+  const float z = (static_cast<float>(m) + 0.5f) * 0x1p-31f * (p / q);
+  return s < 0 ? -z : z;
+}
+
+// The padding of a gradient stays 0: only what multiplies has one.
+static void noise(const Noise& a, const Step& step, const Team& team) {
+  const float added = a.added, multiplied = a.multiplied;
+  const Tensor from = a.x, to = a.y;
+  for_draws(from, step, team, a.layer, [=](int64_t r, int64_t c, const uint32_t* draws) {
+    const float* x = from.data + r * from.pitch + c;
+    float* y = to.data + r * to.pitch + c;
+#pragma omp simd
+    for (int64_t i = 0; i < kLane; ++i) {
+      y[i] = x[i] + normal_of(draws[i]) * (added + multiplied * x[i]);
+    }
   });
 }
 

@@ -7,6 +7,7 @@ names of what they are gradients of, with a d in front. `labels` are integers, `
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -99,6 +100,26 @@ def batch_norm_moving(
     for weight, batch in zip(weights, batches, strict=True):
         total = total + weight * f64(batch)
     return total / sum(weights)
+
+
+# Layer normalization (Ba, Kiros, Hinton 2016, arXiv:1607.06450): that of the transposed batch.
+
+
+def layer_norm_forward(
+    x: ArrayLike, gamma: ArrayLike | None, beta: ArrayLike | None, epsilon: float
+) -> F64:
+    xhat = batch_norm_forward(f64(x).T, None, None, epsilon)[0].T
+    return xhat * (1.0 if gamma is None else f64(gamma)) + (0.0 if beta is None else f64(beta))
+
+
+def layer_norm_backward(
+    x: ArrayLike, gamma: ArrayLike | None, dy: ArrayLike, epsilon: float
+) -> tuple[F64, F64, F64]:
+    """dx, dgamma, dbeta."""
+    xhat = layer_norm_forward(x, None, None, epsilon)
+    inner = f64(dy) * (1.0 if gamma is None else f64(gamma))
+    dx = batch_norm_backward(f64(x).T, None, inner.T, epsilon)[0].T
+    return dx, (f64(dy) * xhat).sum(axis=0), f64(dy).sum(axis=0)
 
 
 # Activations
@@ -735,19 +756,43 @@ def philox4x32(counter: Sequence[int], key: Sequence[int], rounds: int = 10) -> 
     return c
 
 
+def random_bits_at(row: int, column: int, seed: int, layer: int, iteration: int) -> int:
+    """A number below 2^32. The four of a call of Philox are 16 columns apart."""
+    word = 0xFFFFFFFF
+    key = ((seed & word) ^ (layer * 0x9E3779B9 & word), seed >> 32)
+    counter = (column // 64 * 16 + column % 16, row, iteration & word, 0)
+    return philox4x32(counter, key)[column % 64 // 16]
+
+
+def random_bits(
+    shape: tuple[int, int], seed: int, layer: int, iteration: int
+) -> NDArray[np.uint64]:
+    """One for each element."""
+    rows, columns = shape
+    bits = [
+        [random_bits_at(r, c, seed, layer, iteration) for c in range(columns)] for r in range(rows)
+    ]
+    return np.array(bits, dtype=np.uint64)
+
+
 def dropout_mask(
     shape: tuple[int, int], rate: float, seed: int, layer: int, iteration: int
 ) -> NDArray[np.bool_]:
-    """What dropout keeps: a number for each element, below rate dropped. The four of a call of
-    Philox are 16 columns apart."""
-    word = 0xFFFFFFFF
-    key = ((seed & word) ^ (layer * 0x9E3779B9 & word), seed >> 32)
-    rows, columns = shape
-    bits = [
-        [
-            philox4x32((c // 64 * 16 + c % 16, r, iteration & word, 0), key)[c % 64 // 16]
-            for c in range(columns)
-        ]
-        for r in range(rows)
-    ]
-    return np.array(bits, dtype=np.uint64) >= int(rate * 2**32)
+    """What dropout keeps: below rate dropped."""
+    return random_bits(shape, seed, layer, iteration) >= int(rate * 2**32)
+
+
+def normal_draws(shape: tuple[int, int], seed: int, layer: int, iteration: int) -> F64:
+    """The quantile of the middle of each of 2^32 equal parts."""
+    bits = f64(random_bits(shape, seed, layer, iteration))
+    return f64(np.vectorize(statistics.NormalDist().inv_cdf)((bits + 0.5) / 2.0**32))
+
+
+SELU_SATURATION = -SELU_SCALE * SELU_ALPHA
+
+
+def alpha_dropout(x: ArrayLike, kept: NDArray[np.bool_], rate: float) -> F64:
+    """Klambauer et al. 2017, arXiv:1706.02515, as Keras writes it."""
+    p = SELU_SATURATION
+    a = ((1.0 - rate) * (1.0 + rate * p**2)) ** -0.5
+    return a * np.where(kept, f64(x), p) - a * p * rate

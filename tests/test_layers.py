@@ -23,21 +23,43 @@ F32 = NDArray[np.float32]
 
 CLASSES: list[type[layers.Layer]] = [
     layers.Activation,
+    layers.AlphaDropout,
     layers.BatchNormalization,
     layers.Dense,
     layers.Dropout,
     layers.ELU,
     layers.Flatten,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
     layers.InputLayer,
+    layers.LayerNormalization,
     layers.LeakyReLU,
+    layers.Normalization,
     layers.PReLU,
     layers.ReLU,
+    layers.Rescaling,
+    layers.Reshape,
+    layers.Residual,
     layers.SELU,
     layers.Softmax,
 ]
+
+
+class Fresh:
+    """An argument made anew for each layer."""
+
+    def __init__(self, new: Callable[[], Any]) -> None:
+        self.new = new
+
+
+def branch() -> list[Any]:
+    return [layers.Dense(6, "elu", name="a"), layers.Dense(3, name="b")]
+
+
 # One with every argument away from its default; what `Layer` takes comes on top.
 OTHERWISE: dict[type[layers.Layer], dict[str, Any]] = {
     layers.Activation: {"activation": "softplus"},
+    layers.AlphaDropout: {"rate": 0.25, "seed": 7},
     layers.BatchNormalization: {
         "axis": 2,
         "momentum": 0.5,
@@ -69,8 +91,20 @@ OTHERWISE: dict[type[layers.Layer], dict[str, Any]] = {
     layers.Dropout: {"rate": 0.25, "seed": 7},
     layers.ELU: {"alpha": 0.5},
     layers.Flatten: {},
+    layers.GaussianDropout: {"rate": 0.25, "seed": 7},
+    layers.GaussianNoise: {"stddev": 0.25, "seed": 7},
     layers.InputLayer: {"shape": (4,)},
+    layers.LayerNormalization: {
+        "axis": [1, 2],
+        "epsilon": 0.1,
+        "center": False,
+        "scale": False,
+        "beta_initializer": "ones",
+        "gamma_initializer": initializers.Constant(2.0),
+        "rms_scaling": False,
+    },
     layers.LeakyReLU: {"negative_slope": 0.125},
+    layers.Normalization: {"axis": [1, 2], "mean": 2.0, "variance": 4.0, "invert": True},
     layers.PReLU: {
         "alpha_initializer": initializers.Constant(0.25),
         "alpha_regularizer": regularizers.L2(0.5),
@@ -78,6 +112,13 @@ OTHERWISE: dict[type[layers.Layer], dict[str, Any]] = {
         "shared_axes": [1],
     },
     layers.ReLU: {"max_value": 2.0, "negative_slope": 0.25, "threshold": 0.5},
+    layers.Rescaling: {"scale": 0.5, "offset": [1.0, 2.0, 3.0, 4.0]},
+    layers.Reshape: {"target_shape": [4, -1]},
+    layers.Residual: {
+        "layers": Fresh(branch),
+        "kernel_initializer": initializers.VarianceScaling(2.0, "fan_avg", "uniform"),
+        "fixup": 3,
+    },
     layers.SELU: {},
     layers.Softmax: {"axis": -1},
 }
@@ -92,7 +133,8 @@ each_class = pytest.mark.parametrize("cls", CLASSES)
 
 
 def make(cls: type[layers.Layer], **more: Any) -> layers.Layer:
-    return cls(**OTHERWISE[cls], **more)
+    arguments = {k: v.new() if isinstance(v, Fresh) else v for k, v in OTHERWISE[cls].items()}
+    return cls(**arguments, **more)
 
 
 def draws(*shape: int, seed: int = 0) -> F32:
@@ -129,7 +171,8 @@ def close(made: Any, right: Any, tolerance: float = 1e-5) -> None:
 
 
 def test_the_table_above_has_every_layer_and_argument() -> None:
-    public = {getattr(layers, name) for name in layers.__all__} - {layers.Layer, layers.Input}
+    named = {getattr(layers, name) for name in layers.__all__}
+    public = {thing for thing in named if isinstance(thing, type)} - {layers.Layer}
     assert public == set(CLASSES) == set(OTHERWISE)
     for cls, arguments in OTHERWISE.items():
         own = set(inspect.signature(cls).parameters) - {"kwargs"} - NOT_KEPT.get(cls, set())
@@ -144,15 +187,23 @@ def test_the_table_above_has_every_layer_and_argument() -> None:
     ("cls", "name"),
     [
         (layers.Activation, "activation"),
+        (layers.AlphaDropout, "alpha_dropout"),
         (layers.BatchNormalization, "batch_normalization"),
         (layers.Dense, "dense"),
         (layers.Dropout, "dropout"),
         (layers.ELU, "elu"),
         (layers.Flatten, "flatten"),
+        (layers.GaussianDropout, "gaussian_dropout"),
+        (layers.GaussianNoise, "gaussian_noise"),
         (layers.InputLayer, "input_layer"),
+        (layers.LayerNormalization, "layer_normalization"),
         (layers.LeakyReLU, "leaky_re_lu"),
+        (layers.Normalization, "normalization"),
         (layers.PReLU, "p_re_lu"),
         (layers.ReLU, "re_lu"),
+        (layers.Rescaling, "rescaling"),
+        (layers.Reshape, "reshape"),
+        (layers.Residual, "residual"),
         (layers.SELU, "selu"),
         (layers.Softmax, "softmax"),
     ],
@@ -211,6 +262,13 @@ SHAPES: list[tuple[Callable[[], layers.Layer], tuple[int, ...], tuple[int, ...]]
     (lambda: layers.Activation("tanh"), (4, 3), (4, 3)),
     (lambda: layers.Dropout(0.5), (4, 3), (4, 3)),
     (layers.Softmax, (4, 3), (4, 3)),
+    (layers.LayerNormalization, (4, 3), (4, 3)),
+    (layers.Normalization, (4, 3), (4, 3)),
+    (lambda: layers.Rescaling(0.5), (4, 3), (4, 3)),
+    (lambda: layers.Reshape((-1, 2)), (4, 3), (6, 2)),
+    (lambda: layers.GaussianNoise(0.5), (4, 3), (4, 3)),
+    (lambda: layers.Residual([layers.Dense(3)]), (4, 3), (4, 3)),
+    (lambda: layers.Residual([layers.Dense(5)]), (4, 3), (4, 5)),
     (lambda: layers.InputLayer((4, 3)), (4, 3), (4, 3)),
 ]
 
@@ -352,6 +410,9 @@ VARIABLES: list[tuple[Callable[..., layers.Layer], list[tuple[str, tuple[int, ..
     (layers.Flatten, []),
     (lambda **k: layers.Dropout(0.5, **k), []),
     (layers.ELU, []),
+    (layers.LayerNormalization, [("gamma", (3,), True), ("beta", (3,), True)]),
+    (lambda **k: layers.LayerNormalization(center=False, **k), [("gamma", (3,), True)]),
+    (lambda **k: layers.LayerNormalization(scale=False, **k), [("beta", (3,), True)]),
 ]
 
 
@@ -412,6 +473,8 @@ def test_initializers_in_any_form(given: Any) -> None:
         (layers.Dense, "kernel_initializer"),
         (layers.Dense, "bias_initializer"),
         (layers.PReLU, "alpha_initializer"),
+        (layers.LayerNormalization, "beta_initializer"),
+        (layers.LayerNormalization, "gamma_initializer"),
         (layers.BatchNormalization, "beta_initializer"),
         (layers.BatchNormalization, "gamma_initializer"),
         (layers.BatchNormalization, "moving_mean_initializer"),
@@ -524,7 +587,10 @@ def test_configuration_holds_every_argument(cls: type[layers.Layer]) -> None:
     for name, value in OTHERWISE[cls].items():
         kinds = {"initializer": initializers, "regularizer": regularizers}
         kind: Any = (kinds | {"constraint": constraints}).get(name.rsplit("_")[-1])
-        assert config[name] == (kind.serialize(kind.get(value)) if kind else value), name
+        if isinstance(value, Fresh):
+            assert [part["config"]["name"] for part in config[name]] == ["a", "b"]
+        else:
+            assert config[name] == (kind.serialize(kind.get(value)) if kind else value), name
 
 
 def test_copies_share_no_initial_values_by_accident() -> None:

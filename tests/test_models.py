@@ -290,8 +290,8 @@ def test_pop_of_nothing_and_add_of_no_layer() -> None:
     model = keras.Sequential(name="m")
     with pytest.raises(ValueError, match="m: there is no layer to remove"):
         model.pop()
-    for bad in (5, "dense", None, layers.Dense, keras.Sequential()):
-        with pytest.raises(TypeError, match="m: expected a Layer, got"):
+    for bad in (5, "dense", None, layers.Dense, keras.Sequential):
+        with pytest.raises(TypeError, match="m: expected a Layer or a Sequential, got"):
             model.add(bad)  # type: ignore[arg-type]
     assert model.layers == []
 

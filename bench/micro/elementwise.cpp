@@ -124,7 +124,9 @@ uint32_t philox(uint32_t row, uint32_t c, uint32_t update, uint64_t key) {
 Work dropout(Shape shape, const Kernels& k, Arrays& arrays) {
   constexpr double kRate = 0.25;
   const Array x = arrays.random(shape), y = arrays.zeros(shape);
-  Work work(k.dropout, Dropout{x.tensor(), y.tensor(), kRate, 0}, shape.rows);
+  constexpr auto kScale = static_cast<float>(1.0 / (1.0 - kRate));
+  const Dropout args{x.tensor(), y.tensor(), kRate, kScale, 0.0f, 0.0f, 0};
+  Work work(k.dropout, args, shape.rows);
   work.step.seed = 0x123456789abcdef;
   const Step step = work.step;
   work.traffic({x}, {y});
@@ -133,6 +135,27 @@ Work dropout(Shape shape, const Kernels& k, Arrays& arrays) {
       const uint32_t drawn = philox(static_cast<uint32_t>(r), static_cast<uint32_t>(c),
                                     static_cast<uint32_t>(step.iteration), step.seed);
       return drawn < kRate * 0x1p32 ? 0.0 : x.at(r, c) / (1.0 - kRate);
+    });
+  };
+  return work;
+}
+
+// y = x + z: z is checked by the normal distribution of it, which is what was drawn.
+Work noise(Shape shape, const Kernels& k, Arrays& arrays) {
+  const Array x = arrays.random(shape), y = arrays.zeros(shape);
+  Work work(k.noise, Noise{x.tensor(), y.tensor(), 1.0f, 0.0f, 0}, shape.rows);
+  work.step.seed = 0x123456789abcdef;
+  const Step step = work.step;
+  work.traffic({x}, {y});
+  work.wrong = [=] {
+    const Formula below = [=](int64_t r, int64_t c) {
+      return 0.5 * std::erfc((double{x.at(r, c)} - y.at(r, c)) * 0.70710678118654752440);
+    };
+    return compare("y", shape, below, [=](int64_t r, int64_t c) {
+      return (philox(static_cast<uint32_t>(r), static_cast<uint32_t>(c),
+                     static_cast<uint32_t>(step.iteration), step.seed) +
+              0.5) /
+             0x1p32;
     });
   };
   return work;
@@ -215,6 +238,7 @@ void add_elementwise() {
     row("log_softmax_forward", log_softmax_forward);
     row("log_softmax_backward", log_softmax_backward);
     row("dropout", dropout);
+    row("noise", noise);
     row("reshape", reshape);
     row("gather", gather);
     row("scatter", scatter);

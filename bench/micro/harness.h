@@ -58,6 +58,7 @@ const Shape kElementwise[] = {{128, 256}, {65536, 256}};
 void add_activations();
 void add_batch_norm();
 void add_elementwise();
+void add_layer_norm();
 void add_losses();
 void add_optimizers();
 void add_products();

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   bench::add_batch_norm();
   bench::add_activations();
   bench::add_elementwise();
+  bench::add_layer_norm();
   bench::add_losses();
   bench::add_shaping();
   bench::add_updates();

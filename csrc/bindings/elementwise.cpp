@@ -1,5 +1,6 @@
-// Activations, PReLU, softmax, dropout, reshape.
+// Activations, PReLU, softmax, reshape, affine, add.
 #include "array_view.h"
+#include "named.h"
 
 namespace evengrad::bindings {
 
@@ -122,20 +123,6 @@ void log_softmax_backward(PyProgram& self, py::object y, py::object dy, py::obje
   record_softmax_backward(self, kernels().log_softmax_backward, 25.0, y, dy, dx);
 }
 
-void dropout(PyProgram& self, py::object x, py::object y, double rate, uint32_t layer) {
-  if (!(rate >= 0.0 && rate < 1.0)) {
-    throw py::value_error("rate: expected a number in [0, 1), got " + std::to_string(rate));
-  }
-  Arguments a(self);
-  Dropout args{};
-  args.x = a.shared(x, "x", Access::kRead);
-  args.y = a.shared_like(y, "y", Access::kWrite, args.x);
-  a.check({{"x", "y"}});
-  args.rate = rate;
-  args.layer = layer;
-  self.program.record(kernels().dropout, args, {a.extents(), false, work_of(args.x, 20.0)});
-}
-
 void reshape(PyProgram& self, py::object x, py::object y) {
   Arguments a(self);
   Reshape args{};
@@ -147,6 +134,35 @@ void reshape(PyProgram& self, py::object x, py::object y) {
   }
   a.check();
   self.program.record(kernels().reshape, args, {a.extents(), false, work_of(args.x, 4.0)});
+}
+
+void add(PyProgram& self, py::object a_, py::object b, py::object y) {
+  Arguments a(self);
+  Add args{};
+  args.a = a.shared(a_, "a", Access::kRead);
+  args.b = a.shared_like(b, "b", Access::kRead, args.a);
+  args.y = a.shared_like(y, "y", Access::kWrite, args.a);
+  a.check({{"a", "y"}, {"b", "y"}});
+  self.program.record(kernels().add, args, {a.extents(), false, work_of(args.a, 1.0)});
+}
+
+constexpr Named<AffineKind> kAffineKinds[] = {{"normalize", AffineKind::kNormalize},
+                                              {"denormalize", AffineKind::kDenormalize},
+                                              {"scale", AffineKind::kScale}};
+
+void affine(PyProgram& self, std::string kind, py::object x, py::object center, py::object spread,
+            py::object y, bool gradient) {
+  Arguments a(self);
+  Affine args{};
+  args.kind = kind_named(kAffineKinds, "kind", kind);
+  args.x = a.shared(x, "x", Access::kRead);
+  args.center = a.plain<double>(center, "center", Access::kRead, args.x.columns);
+  args.spread = a.plain<double>(spread, "spread", Access::kRead, args.x.columns);
+  args.y = a.shared_like(y, "y", Access::kWrite, args.x);
+  args.gradient = gradient;
+  a.check({{"x", "y"}});
+  args.workspace = self.workspace<float>(4 * padded(args.x.columns));
+  self.program.record(kernels().affine, args, {a.extents(), false, work_of(args.x, 4.0)});
 }
 
 struct ActivationInfo {
@@ -191,7 +207,9 @@ void bind_elementwise(py::module_& module, py::class_<PyProgram>& program) {
   define(program, "softmax_backward", softmax_backward, {{"y"}, {"dy"}, {"dx"}});
   define(program, "log_softmax_forward", log_softmax_forward, {{"x"}, {"y"}});
   define(program, "log_softmax_backward", log_softmax_backward, {{"y"}, {"dy"}, {"dx"}});
-  define(program, "dropout", dropout, {{"x"}, {"y"}, {"rate"}, {"layer"}});
+  define(program, "add", add, {{"a"}, {"b"}, {"y"}});
+  define(program, "affine", affine,
+         {{"kind"}, {"x"}, {"center"}, {"spread"}, {"y"}, {"gradient", py::bool_(false)}});
   define(program, "reshape", reshape, {{"x"}, {"y"}});
 }
 

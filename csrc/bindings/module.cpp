@@ -30,7 +30,9 @@ PYBIND11_MODULE(_core, module) {
   bind_replay(program);
   bind_dense(program);
   bind_batch_norm(program);
+  bind_layer_norm(program);
   bind_elementwise(module, program);
+  bind_random(program);
   bind_training(program);
   bind_shaping(program);
   bind_updates(program);

@@ -11,10 +11,20 @@ from evengrad.layers.activation import Activation, PReLU
 from evengrad.layers.base import Layer
 from evengrad.layers.batch_normalization import BatchNormalization
 from evengrad.layers.dense import Dense
-from evengrad.layers.dropout import Dropout
-from evengrad.layers.flatten import Flatten
+from evengrad.layers.dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
+from evengrad.layers.flatten import Flatten, Reshape
+from evengrad.layers.layer_normalization import LayerNormalization
 
-_PASSED = BatchNormalization, Dropout, Flatten
+_PASSED = (
+    BatchNormalization,
+    LayerNormalization,
+    Dropout,
+    AlphaDropout,
+    GaussianDropout,
+    GaussianNoise,
+    Flatten,
+    Reshape,
+)
 
 
 def settle(layers: Sequence[Layer]) -> None:

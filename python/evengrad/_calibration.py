@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _data, _recording, _validation, initializers, training
+from evengrad import _data, _recording, _stack, _validation, initializers, training
 from evengrad._trainer import Trainer, batch_rows
 from evengrad.layers.base import Layer
 from evengrad.layers.batch_normalization import BatchNormalization
 from evengrad.layers.dense import Dense
+from evengrad.layers.residual import Residual
+
+if TYPE_CHECKING:
+    from evengrad._stack import Part
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -52,7 +56,8 @@ class Calibrated(Trainer):
         Returns
         -------
         dict of float
-            The variance that each layer's outputs have now, by the layer's name.
+            The variance that each layer's outputs have now, by the layer's name; where that is
+            taken already by the path of its variables.
 
         Raises
         ------
@@ -85,11 +90,14 @@ class Calibrated(Trainer):
         tolerance = check("lsuv", "tolerance", tolerance, 0.0, 1.0, open_low=True, open_high=True)
         most = _validation.check_count("lsuv", "max_iterations", max_iterations)
         rows = batch_rows("lsuv", batch_size)
-        reached = {}
+        reached: dict[str, float] = {}
         with self._lock:
             samples = _data.samples(self, "lsuv", x)
             normalizations = [
-                a for layer in self.layers if _normalizes(layer) for a in layer.live_arrays
+                array
+                for part in _stack.every(self.layers)
+                if isinstance(part, BatchNormalization) and _normalizes(part)
+                for array in part.live_arrays
             ]
             with _put_back(_state(self.layers), always=False), _put_back(normalizations):
                 for layer, inputs in _walk(self.layers, samples, rows, _is_scaled, _normalizes):
@@ -97,7 +105,8 @@ class Calibrated(Trainer):
                         layer.set_moving(*_moments_of(layer, inputs, "lsuv"))
                     else:
                         dense = cast("Dense", layer)
-                        reached[layer.name] = _scale(dense, inputs, rows, tolerance, most)
+                        variance = _scale(dense, inputs, rows, tolerance, most)
+                        reached[_name_among(reached, dense)] = variance
         return reached
 
     def recalibrate(self, x: Any, batch_size: int | None = None) -> None:
@@ -148,6 +157,11 @@ class Calibrated(Trainer):
                     normalization.set_moving(*_moments_of(layer, inputs, "recalibrate"))
 
 
+def _name_among(taken: Container[str], layer: Dense) -> str:
+    assert layer.kernel is not None
+    return layer.kernel.path.rpartition("/")[0] if layer.name in taken else layer.name
+
+
 def _has_statistics(layer: Layer) -> bool:
     return isinstance(layer, BatchNormalization)
 
@@ -163,7 +177,7 @@ def _is_scaled(layer: Layer) -> bool:
     return layer.kernel is not None and layer.kernel.trainable
 
 
-def _state(layers: Sequence[Layer]) -> list[NDArray[Any]]:
+def _state(layers: Sequence[Part]) -> list[NDArray[Any]]:
     return [array for layer in layers for array in layer.live_arrays]
 
 
@@ -182,15 +196,21 @@ def _put_back(arrays: Sequence[NDArray[Any]], *, always: bool = True) -> Iterato
 
 
 def _walk(
-    layers: Sequence[Layer], x: F32, rows: int, *stops: Callable[[Layer], bool]
+    parts: Sequence[Part], x: F32, rows: int, *stops: Callable[[Layer], bool]
 ) -> Iterator[tuple[Layer, F32]]:
     """Yield each layer that one of `stops` says yes to, with its inputs for the samples x.
 
     A layer may be changed when it is yielded: what follows sees it.
     """
-    begin = 0
+    begin, layers = 0, _stack.flat(parts)
     for i, layer in enumerate(layers):
-        if any(stop(layer) for stop in stops):
+        if isinstance(layer, Residual):
+            x = _outputs(layers[begin:i], x, rows)
+            begin = i
+            yield from _walk(layer.layers, x, rows, *stops)
+            if layer.projection is not None:
+                yield from _walk([layer.projection], x, rows, *stops)
+        elif any(stop(layer) for stop in stops):
             x = _outputs(layers[begin:i], x, rows)
             begin = i
             yield layer, x

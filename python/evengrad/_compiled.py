@@ -11,7 +11,8 @@ from evengrad.metrics import Metric
 
 if TYPE_CHECKING:
     from evengrad._program import Program
-    from evengrad.layers.base import Layer, Shape
+    from evengrad._stack import Part
+    from evengrad.layers.base import Shape
     from evengrad.variable import Variable
 
 _MetricLike = str | Metric | Callable[..., Any]
@@ -22,7 +23,9 @@ class Compiled:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.layers: list[Layer] = []
+        self.layers: list[Part] = []
+        self._scope = ""
+        self.shaped_outside = False  # by a model that this one is a part of
         self.stop_training = False
         self.skipped_steps = 0
         self.skipped_in_a_row = 0

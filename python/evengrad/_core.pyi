@@ -128,7 +128,41 @@ class Program:
     def softmax_backward(self, y: F32, dy: F32, dx: F32) -> None: ...
     def log_softmax_forward(self, x: F32, y: F32) -> None: ...
     def log_softmax_backward(self, y: F32, dy: F32, dx: F32) -> None: ...
+    def layer_norm_forward(
+        self,
+        x: F32,
+        gamma: F32 | None,
+        beta: F32 | None,
+        y: F32,
+        mean: F64,
+        inverse: F64,
+        epsilon: float,
+    ) -> None:
+        """mean and inverse, 1 / sqrt(variance + epsilon), receive one number a row."""
+    def layer_norm_backward(
+        self,
+        x: F32,
+        gamma: F32 | None,
+        mean: F64,
+        inverse: F64,
+        dy: F32,
+        dgamma: F32 | None,
+        dbeta: F32 | None,
+        dx: F32 | None,
+    ) -> None: ...
+    def add(self, a: F32, b: F32, y: F32) -> None: ...
+    def affine(
+        self, kind: str, x: F32, center: F64, spread: F64, y: F32, gradient: bool = False
+    ) -> None:
+        """kind: normalize, y = (x - center) / d with d = max(sqrt(spread), 1e-7); denormalize,
+        x d + center; scale, x spread + center. Of a gradient the factor alone.
+        """
     def dropout(self, x: F32, y: F32, rate: float, layer: int) -> None: ...
+    def alpha_dropout(
+        self, x: F32, y: F32, rate: float, layer: int, gradient: bool = False
+    ) -> None: ...
+    def noise(self, x: F32, y: F32, added: float, multiplied: float, layer: int) -> None:
+        """y = x + z (added + multiplied x), z normal."""
     def reshape(self, x: F32, y: F32) -> None: ...
     def gather(
         self, x: F32, labels: I32 | None, target: F32 | None, weight: F32 | None

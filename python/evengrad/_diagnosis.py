@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _recording
+from evengrad import _recording, _stack
 from evengrad._program import Program
 from evengrad.errors import rows_text
 
@@ -38,7 +38,7 @@ class Culprit(NamedTuple):
 def of_gradient(model: Trainer, recording: Recording, number: int) -> Culprit:
     """Name a variable, by its number in the recording."""
     variable = recording.variables[number]
-    owners = [layer.name for layer in model.layers if variable in layer.variables]
+    owners = [layer.name for layer in _stack.flat(model.layers) if variable in layer.variables]
     what = f"the gradient of {variable.path}"
     if np.isfinite(recording.norms[number]):
         what = f"the learning rate times {what}"
@@ -71,16 +71,16 @@ def _bad(array: NDArray[Any] | None, rows: Rows) -> Rows:
 def _outputs(model: Trainer, x: NDArray[np.float32]) -> list[tuple[str, NDArray[np.float32]]]:
     """Outputs of the layers in training mode, with the random numbers of the failed step."""
     found, draws = [], 0
-    shape = model.sample_shape()
-    for i, layer in enumerate(model.layers):
+    shape, layers = model.sample_shape(), _stack.flat(model.layers)
+    for i, layer in enumerate(layers):
         program = Program(len(x), training=True)
         program.skip_draws(draws)
         if i:
             source = program.tensor(x.shape[1], len(x) // program.capacity)
         else:
-            source = _recording.batch_input(program, shape, model.layers)
+            source = _recording.batch_input(program, shape, layers)
         source[...] = x.reshape(source.shape)
-        y = _recording.forward(program, [layer], source)
+        y = _stack.forward(program, [layer], source)
         if len(program):
             iteration = model.optimizer.iterations + 1
             program.run(program.capacity, iteration=iteration, seed=model.seed)

@@ -83,12 +83,20 @@ class Program(_core.Program):
         return tensor(*x.shape)
 
     def keep(self, x: "F32") -> None:
-        """Say that a backward will read x, so that no later layer may overwrite it."""
+        """Say that x is read once more, so that what is recorded next may not overwrite it."""
         self._kept.add(x.ctypes.data)
 
     def over(self, x: "F32") -> "F32":
-        """Return where a layer may put its output: x itself unless it is kept."""
+        """Return where an output or a gradient of the shape of x may go: x unless it is kept."""
         return self.like(x) if x.ctypes.data in self._kept else x
+
+    def in_rows_of(self, columns: int, x: "F32") -> "F32":
+        """Return the same samples in rows of so many numbers: x itself, or a copy recorded."""
+        if x.shape[1] == columns:
+            return x
+        y = self.tensor(columns, x.size // (columns * self.capacity))
+        self.reshape(x, y)
+        return y
 
     def gradient(self, variable: "Variable") -> "F32 | None":
         """Memory for the gradient of a variable; None when it is not trainable."""

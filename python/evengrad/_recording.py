@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from evengrad import _stack
 from evengrad._program import Outputs, Program
 from evengrad.layers.base import Layer
 from evengrad.layers.batch_normalization import BatchNormalization
@@ -21,6 +22,7 @@ from evengrad.variable import Variable
 
 if TYPE_CHECKING:
     from evengrad._core import F32
+    from evengrad._stack import Part
 
 
 class Recording(NamedTuple):
@@ -51,11 +53,10 @@ class Programs:
     def __init__(self) -> None:
         self._recorded: dict[tuple[Any, ...], Any] = {}
 
-    def get(self, key: tuple[Any, ...], layers: Sequence[Layer], record: Callable[[], _T]) -> _T:
+    def get(self, key: tuple[Any, ...], layers: Sequence[Part], record: Callable[[], _T]) -> _T:
         """Return the recording for key and the layers as they are now."""
-        versions = [layer.version for layer in layers]
         flags = [v.trainable for layer in layers for v in layer.variables]
-        full = (key, *layers, *versions, *flags)
+        full = (key, *_stack.structure(layers), *flags)
         known: _T | None = self._recorded.get(full)
         if known is not None:
             return known
@@ -76,22 +77,9 @@ def batch_input(program: Program, shape: tuple[int, ...], layers: Sequence[Layer
     return program.tensor(shape[-1], math.prod(shape[:-1]))
 
 
-def forward(program: Program, layers: Sequence[Layer], x: F32) -> F32:
-    """Record the layers one after the other."""
-    for layer in layers:
-        x = layer.record(program, x)
-    return x
-
-
-def _lowest(layers: Sequence[Layer]) -> int:
-    """Index of the first layer with something to train; below it no gradient is needed."""
-    trainable = [bool(layer.trainable_variables) for layer in layers]
-    return trainable.index(True) if any(trainable) else len(layers)
-
-
 def _foldable(layers: Sequence[Layer]) -> BatchNormalization | None:
     """Return a first normalization whose only consumer is a Dense, both trained."""
-    lowest = _lowest(layers)
+    lowest = _stack.lowest(layers)
     if lowest + 1 >= len(layers):
         return None
     first, second = layers[lowest : lowest + 2]
@@ -104,17 +92,13 @@ def _foldable(layers: Sequence[Layer]) -> BatchNormalization | None:
 
 
 def _backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
-    lowest = _lowest(layers)
-    for i in range(len(layers) - 1, lowest - 1, -1):
-        before = layers[i - 1] if i else None
-        if before is not None and before is program.folded:
-            assert isinstance(before, BatchNormalization)
-            cast("Dense", layers[i]).backward_folded(program, dy, before)
-            return
-        dx = layers[i].record_backward(program, dy, need_dx=i > lowest)
-        if i > lowest:
-            assert dx is not None
-            dy = dx
+    folded = program.folded
+    if not isinstance(folded, BatchNormalization):
+        _stack.backward(program, layers, dy, need_dx=False)
+        return
+    above = list(layers).index(folded) + 1
+    dy = _stack.backward(program, layers[above + 1 :], dy, need_dx=True)
+    cast("Dense", layers[above]).backward_folded(program, dy, folded)
 
 
 def _regularize(
@@ -131,19 +115,20 @@ def _regularize(
 
 
 def record_prediction(
-    layers: Sequence[Layer], shape: tuple[int, ...], capacity: int, linear: Layer | None = None
+    parts: Sequence[Part], shape: tuple[int, ...], capacity: int, linear: Layer | None = None
 ) -> Program:
     """Gather, forward, scatter; of the layer `linear` without its activation."""
+    layers = _stack.flat(parts)
     program = Program(capacity, training=False)
     program.fused = linear
     x = batch_input(program, shape, layers)
     program.gather(x, None, None, None)
-    program.scatter(forward(program, layers, x))
+    program.scatter(_stack.forward(program, layers, x))
     return program
 
 
 def record_step(
-    layers: Sequence[Layer],
+    parts: Sequence[Part],
     shape: tuple[int, ...],
     capacity: int,
     loss: Loss,
@@ -151,6 +136,7 @@ def record_step(
     optimizer: Optimizer | None,
 ) -> Recording:
     """Gather, forward, loss and metrics; with an optimizer also backward and update."""
+    layers = _stack.flat(parts)
     program = Program(capacity, training=optimizer is not None)
     x = batch_input(program, shape, layers)
     last = layers[-1] if layers else None
@@ -170,7 +156,7 @@ def record_step(
     totals, before = np.zeros(1 + len(metrics)), np.zeros(1 + len(metrics))
     program.copy(totals, before)
     program.gather(x, labels, target, weight)
-    y = forward(program, layers, x)
+    y = _stack.forward(program, layers, x)
 
     def record_metrics() -> None:
         for i, metric in enumerate(metrics, 1):

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from evengrad import _stack
+from evengrad.layers.base import Layer
+
 if TYPE_CHECKING:
+    from evengrad._stack import Part
     from evengrad.models import Sequential
     from evengrad.variable import Variable
 
 _COLUMNS = ("Layer (type)", "Output Shape", "Param #")
 
 
-def text(model: Sequential) -> str:
+def text(model: Sequential, *, expand_nested: bool = False) -> str:
     """Columns as Keras has them; the footer counts total, trainable and other parameters."""
-    rows = [
-        (
-            f"{layer.name} ({type(layer).__name__})",
-            str((None, *layer.output_shape)) if layer.output_shape else "?",
-            f"{layer.count_params():,}" if layer.built else "0 (unbuilt)",
-        )
-        for layer in model.layers
-    ]
+    rows = list(_rows(model.layers, expand_nested))
     widths = [max(len(row[i]) for row in [_COLUMNS, *rows]) for i in range(3)]
 
     def line(left: str, fill: str, middle: str, right: str) -> str:
@@ -47,6 +45,24 @@ def text(model: Sequential) -> str:
         counts["Optimizer"] = optimizer
     lines += [f" {name} params: {n:,} ({_bytes(4 * n)})" for name, n in counts.items()]
     return "\n".join(lines)
+
+
+def _rows(parts: Sequence[Part], expand: bool, depth: int = 0) -> Iterator[tuple[str, str, str]]:
+    """One for each part; with `expand` also for what is inside it, moved in."""
+    for part in parts:
+        kind = type(part).__name__
+        if getattr(part, "projection", None) is not None:
+            kind += ", projected"
+        shape = part.output_shape
+        if shape and isinstance(part, Layer):
+            shape = (None, *shape)
+        yield (
+            f"{'  ' * depth}{part.name} ({kind})",
+            str(shape) if shape else "?",
+            f"{part.count_params():,}" if part.built else "0 (unbuilt)",
+        )
+        if expand and isinstance(part, _stack.Stack):
+            yield from _rows(part.parts, expand, depth + 1)
 
 
 def _size(variables: list[Variable]) -> int:

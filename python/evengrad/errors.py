@@ -1,5 +1,6 @@
 """Errors with a name of their own, and what to say of Keras' names that are not here."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,21 +69,36 @@ def _nonfinite_error(
     return NonFiniteError(message, epoch=epoch, step=step, tensor=tensor, layer=layer, rows=rows)
 
 
+_DENSE_ONLY = "evengrad has dense layers only; Flatten samples and use Dense"
+_ONE_PATH = "layers follow one another; for shortcuts use Residual, inside or around a Sequential"
+
+# Patterns of names that Keras has, and what to do instead.
 _INSTEAD = {
-    "Model": "build an evengrad.Sequential",
-    "Functional": "build an evengrad.Sequential",
+    "Model|Functional": "build an evengrad.Sequential; for shortcuts, layers.Residual",
     "GradientTape": "call model.fit or model.train_on_batch",
-    "backend": "arrays are numpy's: use numpy",
-    "ops": "arrays are numpy's: use numpy",
+    "backend|ops": "arrays are numpy's: use numpy",
     "applications": "evengrad has dense layers only; there are no pretrained networks",
-    "mixed_precision": "all of evengrad computes in float32",
-}
+    "mixed_precision|DTypePolicy": "all of evengrad computes in float32",
+    "Embedding|StringLookup|IntegerLookup|TextVectorization|CategoryEncoding|Hashing|Discretization":
+        "turn categories into columns first, as evengrad.utils.to_categorical does",
+    r".*Conv\w*\d\w*|\w*Pooling\dD|UpSampling\dD|ZeroPadding\dD|Cropping\dD|SpatialDropout\dD":
+        _DENSE_ONLY,
+    "LSTM|GRU|SimpleRNN|RNN|\\w*Cell|Bidirectional|TimeDistributed|ConvLSTM.*": _DENSE_ONLY,
+    "Attention|AdditiveAttention|MultiHeadAttention|GroupedQueryAttention": _DENSE_ONLY,
+    "Masking": "there are no masks; leave samples out, or give them a sample_weight of 0",
+    "Add|Average|Concatenate|Subtract|Multiply|Maximum|Minimum|Dot": _ONE_PATH,
+    "Lambda": "write a layer of your own: a class derived from layers.Layer",
+    "\\w+Normalization": "use BatchNormalization or LayerNormalization",
+}  # fmt: skip
 
 
-def explain_missing(name: str) -> str:
+def explain_missing(name: str, module: str = "evengrad") -> str:
     """One line for an attribute of Keras that evengrad does not have."""
-    text = f"module 'evengrad' has no attribute {name!r}"
-    return f"{text}: {_INSTEAD[name]}" if name in _INSTEAD else text
+    text = f"module {module!r} has no attribute {name!r}"
+    for pattern, instead in _INSTEAD.items():
+        if re.fullmatch(pattern, name):
+            return f"{text}: {instead}"
+    return text
 
 
 def rows_text(rows: "np.ndarray[tuple[int, ...], np.dtype[np.intp]]") -> str:

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evengrad import _auto, _summary, _validation
+from evengrad import _auto, _stack, _summary, _validation
 from evengrad._calibration import Calibrated
 from evengrad._names import unique_name
-from evengrad.layers.base import Layer, Shape
+from evengrad.layers.base import Shape
 from evengrad.layers.input import InputLayer
+from evengrad.layers.serialization import deserialize, serialize, serialize_inside
 
 if TYPE_CHECKING:
-    from evengrad.variable import Variable
+    from evengrad._stack import Part
 
 
-class Sequential(Calibrated):
+class Sequential(Calibrated, _stack.Stack):
     """A stack of layers, trained and used as one.
 
     Parameters
@@ -41,7 +42,7 @@ class Sequential(Calibrated):
     array([[21.]], dtype=float32)
     """
 
-    def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None) -> None:
+    def __init__(self, layers: Sequence[Part] | None = None, name: str | None = None) -> None:
         super().__init__(name or unique_name("Sequential"))
         if layers is not None and (isinstance(layers, str) or not isinstance(layers, Sequence)):
             raise TypeError(f"{self.name}: expected a list of Layer objects, got {layers!r}")
@@ -50,15 +51,9 @@ class Sequential(Calibrated):
 
     # -- structure
 
-    def add(self, layer: Layer) -> None:
-        """Append a layer."""
-        if not isinstance(layer, Layer):
-            raise TypeError(f"{self.name}: expected a Layer, got {layer!r}")
-        if not hasattr(layer, "name"):
-            who = type(layer).__name__
-            raise TypeError(f"{who}: call super().__init__(**kwargs) first in {who}.__init__")
-        if any(layer.name == other.name for other in self.layers):
-            raise ValueError(f"{self.name}: expected layers of different names, got two {layer}")
+    def add(self, layer: Part) -> None:
+        """Append a layer, or a model that becomes a part of this one."""
+        _stack.check(self.name, self, self.layers, layer)
         if isinstance(layer, InputLayer):
             if self.layers or self._shape is not None:
                 raise ValueError(f"{self.name}: expected an Input as the first item only")
@@ -67,14 +62,14 @@ class Sequential(Calibrated):
         shape = self._shape
         if not self.layers and shape is None:
             shape = layer.declared_shape
-        layer.join(self.name)
+        layer.join(self._scope + self.name)
         if shape is not None:
             layer.build_once(self.sample_output_shape() if self.layers else shape)
         self._shape = shape
         self.layers.append(layer)
-        _auto.settle(self.layers)
+        _auto.settle(_stack.flat(self.layers))
 
-    def pop(self) -> Layer:
+    def pop(self) -> Part:
         """Remove the last layer and return it."""
         if not self.layers:
             raise ValueError(f"{self.name}: there is no layer to remove")
@@ -94,11 +89,8 @@ class Sequential(Calibrated):
     def _build_layers(self) -> None:
         shape = self._shape
         assert shape is not None
-        for layer in self.layers:
-            layer.build_once(shape)
-            assert layer.output_shape is not None
-            shape = layer.output_shape
-        _auto.settle(self.layers)
+        _stack.build(self.layers, shape)
+        _auto.settle(_stack.flat(self.layers))
 
     @property
     def built(self) -> bool:
@@ -123,14 +115,11 @@ class Sequential(Calibrated):
 
     def sample_output_shape(self) -> Shape:
         """Shape of one sample's output."""
-        shape = self.layers[-1].output_shape if self.layers else None
-        if shape is None:  # not yet built
-            shape = self.sample_shape()
-            for layer in self.layers:
-                shape = layer.checked_output_shape(shape)
-        return shape
+        layers = _stack.flat(self.layers)
+        shape = layers[-1].output_shape if layers else None
+        return _stack.output_shape(layers, self.sample_shape()) if shape is None else shape
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Part:
         """Return a layer by name or by index."""
         if index is not None:
             if not -len(self.layers) <= index < len(self.layers):
@@ -144,66 +133,84 @@ class Sequential(Calibrated):
         known = ", ".join(layer.name for layer in self.layers)
         raise ValueError(f"{self.name}: expected a layer among {known}, got {name!r}")
 
-    def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
-        """Print layers, output shapes and numbers of parameters."""
-        (print_fn or print)(_summary.text(self))
+    def summary(
+        self, print_fn: Callable[[str], Any] | None = None, *, expand_nested: bool = False
+    ) -> None:
+        """Print layers, output shapes and numbers of parameters.
+
+        Parameters
+        ----------
+        print_fn : callable, optional
+            Gets the text, instead of print.
+        expand_nested : bool
+            Whether what is inside models and residual blocks has lines of its own.
+        """
+        (print_fn or print)(_summary.text(self, expand_nested=expand_nested))
 
     # -- variables
-
-    @property
-    def variables(self) -> list[Variable]:
-        """All variables, layer by layer."""
-        return [v for layer in self.layers for v in layer.variables]
-
-    weights = variables
-
-    @property
-    def trainable_variables(self) -> list[Variable]:
-        """Those that the optimizer updates."""
-        return [v for layer in self.layers for v in layer.trainable_variables]
-
-    trainable_weights = trainable_variables
-
-    @property
-    def non_trainable_variables(self) -> list[Variable]:
-        """The others."""
-        return [v for layer in self.layers for v in layer.non_trainable_variables]
-
-    non_trainable_weights = non_trainable_variables
-
-    @property
-    def losses(self) -> list[float]:
-        """Penalties of regularizers on the variables as they are now, layer by layer."""
-        return [penalty for layer in self.layers for penalty in layer.losses]
-
-    @property
-    def trainable(self) -> bool:
-        """Whether any layer is; setting it sets all layers."""
-        return any(layer.trainable for layer in self.layers)
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        for layer in self.layers:
-            layer.trainable = value
-
-    def count_params(self) -> int:
-        """Number of elements of all variables."""
-        return sum(layer.count_params() for layer in self.layers)
 
     def get_weights(self) -> list[NDArray[np.float32]]:
         """Return a copy of each variable, in order."""
         with self._lock:
-            return [v.numpy() for v in self.variables]
+            return super().get_weights()
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Overwrite all variables; checked before the first is touched."""
-        _validation.check_weights(self.name, weights, self.variables)
         with self._lock:
-            rest = list(weights)
-            for layer in self.layers:
-                count = len(layer.variables)
-                layer.set_weights(rest[:count])
-                del rest[:count]
+            super().set_weights(weights)
+
+    # -- as a part of another model
+
+    @property
+    def parts(self) -> list[Part]:
+        """The layers."""
+        return self.layers
+
+    @property
+    def declared_shape(self) -> Shape | None:
+        """Shape of one sample, where it is known."""
+        return self._shape
+
+    def join(self, model_name: str) -> None:
+        """Let the paths of variables made from now on begin with the name of the outer model."""
+        self._scope = f"{model_name}/"
+        for layer in self.layers:
+            layer.join(self._scope + self.name)
+
+    def build_once(self, input_shape: Sequence[int]) -> None:
+        """Build, or compare the shape with the one it was built for."""
+        self.shaped_outside = self.shaped_outside or self._shape is None
+        self.build(input_shape)
+
+    def checked_output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of one sample of the output for one of the input."""
+        return _stack.output_shape(self.layers, input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what makes an equal model: its layers, and the shape of a sample if it is known.
+
+        Examples
+        --------
+        >>> import evengrad
+        >>> model = evengrad.Sequential([evengrad.layers.ReLU(input_shape=(3,))], name="small")
+        >>> evengrad.Sequential.from_config(model.get_config())
+        <Sequential name=small, built=True>
+        """
+        layers = serialize_inside(self.layers)
+        if self._shape is not None:
+            layers.insert(0, serialize(InputLayer(self._shape, name="input_layer")))
+        return {"name": self.name, "layers": layers}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Sequential:
+        """Make a model from get_config."""
+        return cls([deserialize(one) for one in config["layers"]], name=config.get("name"))
 
     def __repr__(self) -> str:
         return f"<Sequential name={self.name}, built={self.built}>"
+
+
+def __getattr__(name: str) -> object:
+    from evengrad.errors import explain_missing
+
+    raise AttributeError(explain_missing(name, __name__))

@@ -130,6 +130,39 @@ void test_batch_norm(int64_t n, int64_t columns) {
   }
 }
 
+void test_layer_norm(int64_t n, int64_t columns) {
+  Buffer x(n, columns), y(n, columns), dy(n, columns), dx(n, columns), parameters(4, columns);
+  const auto width = static_cast<std::size_t>(parameters.pitch);
+  const auto chunks = static_cast<std::size_t>(chunks_of(n).count);
+  const auto rows = static_cast<std::size_t>(n);
+  std::vector<double> mean(rows), inverse(rows), partial(2 * chunks * width);
+  x.fill(), dy.fill();
+  float *gamma = &parameters.at(0, 0), *beta = &parameters.at(1, 0);
+  for (int64_t c = 0; c < columns; ++c) gamma[c] = 1.0f;
+  Program program(n);
+  program.record(
+      kernels().layer_norm_forward,
+      LayerNormForward{x.tensor(), gamma, beta, y.tensor(), mean.data(), inverse.data(), 1e-3}, {});
+  program.record(
+      kernels().layer_norm_backward,
+      LayerNormBackward{x.tensor(), gamma, mean.data(), inverse.data(), dy.tensor(),
+                        &parameters.at(2, 0), &parameters.at(3, 0), dx.tensor(), partial.data()},
+      {});
+  run(program, n);
+  for (int64_t r = 0; r < n; ++r) {
+    double m = 0.0, v = 0.0, sum = 0.0;
+    for (int64_t c = 0; c < columns; ++c) m += x.at(r, c) / static_cast<double>(columns);
+    for (int64_t c = 0; c < columns; ++c) {
+      v += std::pow(x.at(r, c) - m, 2) / static_cast<double>(columns);
+    }
+    for (int64_t c = 0; c < columns; ++c) {
+      expect_near("layer norm y", y.at(r, c), (x.at(r, c) - m) / std::sqrt(v + 1e-3), 1e-5);
+      sum += dx.at(r, c);
+    }
+    expect_near("layer norm dx adds up to 0", sum, 0.0, 1e-3);
+  }
+}
+
 void test_activations(int64_t n, int64_t columns) {
   const Kernels& k = kernels();
   for (int i = 0; i < k.activation_count; ++i) {
@@ -182,6 +215,7 @@ int main() {
   for (const int64_t n : {1, 2, 8, 31, 65, 130, 200}) {
     for (const int64_t columns : sizes) {
       test_batch_norm(n, columns);
+      test_layer_norm(n, columns);
       test_activations(n, columns);
       test_loss(n, columns);
       test_dense(n, columns, 17);

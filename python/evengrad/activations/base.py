@@ -53,16 +53,17 @@ class Spec(NamedTuple):
         return y
 
     def record_backward(self, program: Program, dy: F32, owner: object) -> F32:
-        """Record the gradient of the input, over dy."""
+        """Record the gradient of the input, over dy unless it is kept."""
         if self.name == "linear" or program.fused is owner:
             return dy
         x, y = program.saved[owner, "activation"]
+        dx = program.over(dy)
         if self.name in ROW_BY_ROW:
-            getattr(program, f"{self.name}_backward")(y, dy, dy)
+            getattr(program, f"{self.name}_backward")(y, dy, dx)
         else:
             source = x if _core.activations[self.name].needs_input else None
-            program.activation_backward(self.name, source, y, dy, dy, self.parameters)
-        return dy
+            program.activation_backward(self.name, source, y, dy, dx, self.parameters)
+        return dx
 
 
 def spec(name: str, *values: float) -> Spec:

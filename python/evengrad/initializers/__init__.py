@@ -108,6 +108,14 @@ def get(identifier: object) -> Initializer | None:
     )
 
 
+def of_layer(identifier: object) -> Initializer:
+    """Return what `get` does, but for None, which is no initial value."""
+    found = get(identifier)
+    if found is None:
+        raise ValueError("initializer: expected a name or an Initializer, got None")
+    return found
+
+
 def _configured(config: Mapping[str, Any]) -> Initializer:
     arguments = config.get("config", {})
     if "class_name" not in config or not isinstance(arguments, Mapping):

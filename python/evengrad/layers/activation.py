@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evengrad import _validation, activations, constraints, initializers, regularizers
 from evengrad._program import Program
 from evengrad.activations.piecewise import relu_spec
-from evengrad.layers.base import Layer, Shape, initializer_of
+from evengrad.layers.base import Layer, Shape
 from evengrad.variable import Variable
 
 if TYPE_CHECKING:
@@ -262,7 +261,7 @@ class PReLU(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.alpha_initializer = initializer_of(alpha_initializer)
+        self.alpha_initializer = initializers.of_layer(alpha_initializer)
         self.alpha_regularizer = regularizers.get(alpha_regularizer)
         self.alpha_constraint = constraints.get(alpha_constraint)
         self.shared_axes: list[int] | None = None
@@ -298,36 +297,22 @@ class PReLU(Layer):
     def forward(self, program: Program, x: F32) -> F32:
         """Record y; where alpha goes over several axes, on rows of whole samples."""
         assert self.alpha is not None
-        assert self.input_shape is not None
-        source = x
-        if self.alpha.size != x.shape[1]:
-            source = program.tensor(math.prod(self.input_shape))
-            program.reshape(x, source)
+        source = program.in_rows_of(self.alpha.size, x)
         y = program.like(source)
         program.prelu_forward(source, self.alpha.storage, y)
         program.keep(source)
-        program.saved[self] = x, source
-        if source is x:
-            return y
-        back = program.like(x)
-        program.reshape(y, back)
-        return back
+        program.saved[self] = source
+        return program.in_rows_of(x.shape[1], y)
 
     def backward(self, program: Program, dy: F32, *, need_dx: bool = True) -> F32 | None:
         """Record dalpha = sum dy min(x, 0) and dx = dy (1 or alpha)."""
         assert self.alpha is not None
-        x, source = program.saved[self]
-        inner = dy
-        if source is not x:
-            inner = program.like(source)
-            program.reshape(dy, inner)
+        source = program.saved[self]
+        inner = program.in_rows_of(source.shape[1], dy)
+        dx = program.over(inner) if need_dx else None
         dalpha = self.gradient(program, self.alpha)
-        program.prelu_backward(
-            source, self.alpha.storage, inner, dalpha, inner if need_dx else None
-        )
-        if need_dx and inner is not dy:
-            program.reshape(inner, dy)
-        return dy
+        program.prelu_backward(source, self.alpha.storage, inner, dalpha, dx)
+        return None if dx is None else program.in_rows_of(dy.shape[1], dx)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal layer."""

@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 
-def initializer_of(identifier: str | initializers.Initializer) -> initializers.Initializer:
-    """Return an initializer where None is none."""
-    found = initializers.get(identifier)
-    if found is None:
-        raise ValueError("initializer: expected a name or an Initializer, got None")
-    return found
-
-
 class Layer(Versioned):
     """Base of the layers, and of layers of your own.
 
@@ -166,7 +158,7 @@ class Layer(Versioned):
         if name is None:
             name = f"variable_{len(self._variables)}" if self._variables else "variable"
         name = _validation.check_name(who, name)
-        initializer = initializer_of(initializer)
+        initializer = initializers.of_layer(initializer)
         values = np.asarray(initializer(shape))
         if values.shape != shape:
             raise ValueError(
@@ -322,6 +314,11 @@ class Layer(Versioned):
 
     def __call__(self, inputs: ArrayLike, training: bool = False) -> NDArray[np.float32]:
         """Run on a batch at once and return a new array."""
+        if isinstance(inputs, Layer):
+            raise TypeError(
+                f"{self}: expected an array, got {inputs}; layers do not make graphs: give them to "
+                "an evengrad.Sequential, those around which a shortcut leads to layers.Residual"
+            )
         x = _validation.features(str(self), "inputs", inputs)
         self.build_once(x.shape[1:])
         assert self.output_shape is not None

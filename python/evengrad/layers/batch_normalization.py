@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from evengrad import _validation, constraints, initializers, regularizers
 from evengrad._program import Program
-from evengrad.layers.base import Layer, Shape, initializer_of
+from evengrad.layers.base import Layer, Shape
 from evengrad.variable import Variable
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ class BatchNormalization(Layer):
         self.epsilon = _validation.check_number(who, "epsilon", epsilon, 0.0, open_low=True)
         self.center = _validation.check_flag(who, "center", center)
         self.scale = _validation.check_flag(who, "scale", scale)
-        self.beta_initializer = initializer_of(beta_initializer)
-        self.gamma_initializer = initializer_of(gamma_initializer)
-        self.moving_mean_initializer = initializer_of(moving_mean_initializer)
-        self.moving_variance_initializer = initializer_of(moving_variance_initializer)
+        self.beta_initializer = initializers.of_layer(beta_initializer)
+        self.gamma_initializer = initializers.of_layer(gamma_initializer)
+        self.moving_mean_initializer = initializers.of_layer(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.of_layer(moving_variance_initializer)
         self.beta_regularizer = regularizers.get(beta_regularizer)
         self.gamma_regularizer = regularizers.get(gamma_regularizer)
         self.beta_constraint = constraints.get(beta_constraint)
@@ -203,15 +203,16 @@ class BatchNormalization(Layer):
         assert self.moving_variance is not None
         handle = program.saved[self]
         gamma = None if self.gamma is None else self.gamma.storage
+        dx = program.over(dy) if need_dx else None
         if handle is None:
-            if need_dx:
+            if dx is not None:
                 variance = self.moving_variance.storage
-                program.batch_norm_frozen_backward(gamma, variance, dy, dy, self.epsilon)
-            return dy
+                program.batch_norm_frozen_backward(gamma, variance, dy, dx, self.epsilon)
+            return dx
         dgamma = self.gradient(program, self.gamma)
         dbeta = self.gradient(program, self.beta)
-        program.batch_norm_backward(handle, gamma, dy, dgamma, dbeta, dy if need_dx else None)
-        return dy
+        program.batch_norm_backward(handle, gamma, dy, dgamma, dbeta, dx)
+        return dx
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal layer."""

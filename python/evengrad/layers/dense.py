@@ -9,7 +9,7 @@ import numpy as np
 
 from evengrad import _validation, activations, constraints, initializers, regularizers
 from evengrad._program import Program
-from evengrad.layers.base import Layer, Shape, initializer_of
+from evengrad.layers.base import Layer, Shape
 from evengrad.variable import Variable
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class Dense(Layer):
         self.units = _validation.check_count(str(self), "units", units)
         self.activation = activations.get(activation)
         self.use_bias = _validation.check_flag(str(self), "use_bias", use_bias)
-        self.kernel_initializer = initializer_of(kernel_initializer)
-        self.bias_initializer = initializer_of(bias_initializer)
+        self.kernel_initializer = initializers.of_layer(kernel_initializer)
+        self.bias_initializer = initializers.of_layer(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
         if activity_regularizer is not None:
