@@ -216,8 +216,8 @@ struct ChunkedVariables {
 };
 // kAdaptive is kGlobalNorm with a threshold that stands behind the norms of the variables.
 enum class Clip : int32_t { kNone, kValue, kNorm, kGlobalNorm, kAdaptive };
-// Sums over steps: norms of all gradients before clipping, steps whose gradients clipping changed,
-// steps.
+// Sums over updates: norms of all gradients before clipping, updates whose gradients clipping
+// changed, updates.
 constexpr int64_t kHealthSums = 3;
 struct GradientNorms {
   ChunkedVariables variables;

@@ -351,6 +351,40 @@ def test_skipped_steps_do_not_enter_the_history() -> None:
     assert len(made.optimizer.clipping.get_state()["history"]) == 9
 
 
+@pytest.mark.parametrize("which", range(3))
+def test_accumulated_gradients_are_clipped_once(which: int) -> None:
+    """Four batches of 4 are one of 16: for norms, thresholds and what is carried on."""
+    x, y = data()
+    whole, parts = model(rules()[which]), model(None)
+    optimizer = keras.optimizers.SGD(0.05, clipping=rules()[which], gradient_accumulation_steps=4)
+    parts.compile(optimizer, "mse")
+    one = whole.fit(x, y, 16, 2, verbose=0, shuffle=False).health
+    other = parts.fit(x, y, 4, 2, verbose=0, shuffle=False).health
+    for a, b in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one["gradient_norm"], other["gradient_norm"], rtol=1e-5)
+    assert one["clip_rate"] == other["clip_rate"]
+    states = whole.optimizer.clipping.get_state(), optimizer.clipping.get_state()
+    for name, value in states[0].items():
+        np.testing.assert_allclose(value, states[1][name], rtol=1e-4)
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_updates_by_hand_are_clipped_too(which: int) -> None:
+    rule, trained = rules()[which], model(None)
+    optimizer = keras.optimizers.SGD(1.0, clipping=rule)
+    values = [v.numpy() for v in trained.trainable_variables]
+    moved = values
+    for scale in (1.0, 1.0, 1.0, 1.0, 1.0, 1.1, 0.9, 50.0):
+        gradients = [(scale * g).astype(np.float32) for g in draws(8, *[v.shape for v in values])]
+        before = [v.numpy() for v in trained.trainable_variables]
+        optimizer.apply(gradients, trained.trainable_variables)
+        moved = [b - v.numpy() for b, v in zip(before, trained.trainable_variables, strict=True)]
+    assert reference.norm([reference.norm(m) for m in moved]) < 0.5 * reference.norm(
+        [reference.norm(g) for g in gradients]
+    )
+
+
 # Arguments
 
 

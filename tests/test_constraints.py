@@ -195,6 +195,27 @@ def test_alpha_of_several_axes() -> None:
         layer.build((2, 5))
 
 
+def test_after_averages_overwrite_values() -> None:
+    """Of a mean of unit vectors the norm is below 1."""
+    optimizer = keras.optimizers.SGD(0.5, use_ema=True, ema_overwrite_frequency=2)
+    made = model(constraints.UnitNorm(), optimizer)
+    x, y = draws(3, (32, 6), (32, 3))
+    for _ in range(4):
+        made.train_on_batch(x, y)
+    norms = np.linalg.norm(made.layers[0].kernel.value, axis=0)
+    np.testing.assert_allclose(norms, 1.0, rtol=1e-6)
+
+
+def test_updates_by_hand_are_constrained_too() -> None:
+    variable = keras.Variable(np.ones((4, 3)), constraint=constraints.NonNeg())
+    optimizer = keras.optimizers.SGD(1.0)
+    optimizer.apply([np.full((4, 3), 2.0)], [variable])
+    assert (variable.value == 0.0).all()
+    variable.constraint = None
+    optimizer.apply([np.full((4, 3), 2.0)], [variable])
+    assert (variable.value == -2.0).all()
+
+
 # By hand, by name
 
 

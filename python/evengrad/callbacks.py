@@ -77,9 +77,9 @@ class History(Callback):
     epoch : list of int
         Their epochs, counted from 0.
     health : dict of list of float
-        What gradients were like, by epoch: "gradient_norm", the mean over the steps of the norm of
-        all gradients before clipping; "clip_rate", the share of steps whose gradients clipping
-        changed, 0 without clipping; "skipped_steps", how many were left out (see `compile`).
+        What gradients were like, by epoch: "gradient_norm", the mean over the updates of the norm
+        of all gradients before clipping; "clip_rate", the share of updates whose gradients clipping
+        changed, 0 without clipping; "skipped_steps", how many steps were left out (see `compile`).
 
     Examples
     --------

@@ -181,6 +181,27 @@ def trained(library: Any, made: Any) -> list[float]:
     return losses
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"gradient_accumulation_steps": 3}, {"use_ema": True, "ema_overwrite_frequency": 4}],
+    ids=["accumulation", "averages"],
+)
+def test_fifty_steps_with_accumulation_and_averages(options: dict[str, Any]) -> None:
+    parts = ("kernel", "bias", "gamma", "beta", "alpha")
+    chosen: dict[str, Any] = {f"{p}_regularizer": ("L2", {"l2": 0.05}) for p in parts}
+    limits = {"min_value": 0.5, "max_value": 1.0, "rate": 0.5}
+    chosen |= {f"{p}_constraint": ("MinMaxNorm", limits) for p in parts}
+    made = []
+    for library in (evengrad, keras):
+        optimizer = library.optimizers.SGD(0.05, momentum=0.5, clipnorm=0.1, **options)
+        one = model(library, chosen, optimizer)
+        made.append((trained(library, one), one.get_weights()))
+    for a, b in zip(made[0][0], made[1][0], strict=True):
+        errors.compare("shaping: losses of 50 steps", a, b)
+    for a, b in zip(made[0][1], made[1][1], strict=True):
+        errors.compare_variable("shaping: variables", a, b)
+
+
 @helpers.fixed
 @given(
     kernel_regularizer=regularizer,

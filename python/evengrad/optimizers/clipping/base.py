@@ -46,8 +46,8 @@ class Clipping(Configured):
         program : Program
             With all gradients in it.
         health : array (3,), optional
-            Receives sums: norms of all gradients before clipping, steps in which clipping changed
-            any, steps.
+            Receives sums: norms of all gradients before clipping, updates for which clipping
+            changed any, updates.
         """
         gradients = list(program.gradients.values())
         norms = np.zeros(len(gradients))
