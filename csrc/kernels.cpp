@@ -9,7 +9,10 @@
 #include "constraints.h"
 #include "data.h"
 #include "dense.h"
-#include "losses.h"
+#include "losses_by_row.h"
+#include "losses_elementwise.h"
+#include "metric_sums.h"
+#include "metrics.h"
 #include "optimizers.h"
 #include "prelu.h"
 #include "regularizers.h"
@@ -23,10 +26,16 @@
 namespace evengrad::EVENGRAD_TARGET {
 
 static constexpr auto kFamily = table_of(Family{});
+static constexpr auto kLosses = row_functions_of(Losses{});
+static constexpr auto kMetrics = row_functions_of(Metrics{});
 static constexpr Kernels kTable{
     EVENGRAD_STRING(EVENGRAD_TARGET),
     kFamily.entries,
     kFamily.kCount,
+    kLosses.entries,
+    kLosses.kCount,
+    kMetrics.entries,
+    kMetrics.kCount,
     erase<DenseForward, dense_forward>(),
     erase<DenseBackward, dense_backward>(),
     erase<BatchNormForward, batch_norm_forward>(),
@@ -45,8 +54,9 @@ static constexpr Kernels kTable{
     erase<Gather, gather>(),
     erase<Scatter, scatter>(),
     erase<Copy, copy>(),
-    erase<LossArgs, loss>(),
-    erase<MetricArgs, metric>(),
+    erase<ConfusionArgs, confusion>(),
+    erase<ColumnSumsArgs, column_sums<FScore>>(),
+    erase<ColumnSumsArgs, column_sums<R2>>(),
     erase<GradientNorms, gradient_norms>(),
     erase<AutoClip, auto_clip>(),
     erase<ZClip, z_clip>(),

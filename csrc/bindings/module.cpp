@@ -31,6 +31,7 @@ PYBIND11_MODULE(_core, module) {
   bind_dense(program);
   bind_batch_norm(program);
   bind_elementwise(module, program);
+  bind_losses(module, program);
   bind_training(program);
   bind_shaping(program);
   bind_updates(program);

@@ -125,6 +125,7 @@ void define(py::class_<PyProgram>& program, const char* name, Result (*method)(P
 void bind_dense(py::class_<PyProgram>& program);
 void bind_batch_norm(py::class_<PyProgram>& program);
 void bind_elementwise(py::module_& module, py::class_<PyProgram>& program);
+void bind_losses(py::module_& module, py::class_<PyProgram>& program);
 void bind_training(py::class_<PyProgram>& program);
 void bind_shaping(py::class_<PyProgram>& program);
 void bind_updates(py::class_<PyProgram>& program);
