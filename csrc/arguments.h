@@ -170,38 +170,43 @@ struct Copy {  // what a failed step is to be taken back to
   int64_t count;
 };
 
-enum class Loss : int32_t {
-  kSoftmaxCrossEntropy,      // x: logits in, probabilities out
-  kSigmoidCrossEntropy,      // likewise
-  kCategoricalCrossEntropy,  // x: probabilities, rows divided by their sum
-  kBinaryCrossEntropy,       // x: probabilities
-  kMeanSquaredError,
+// What a loss or a metric compares: predictions with the truth.
+struct Compared {
+  Tensor x;
+  const int32_t* labels;  // one a sample, or null: then target
+  Tensor target;
+  const float* weight;  // one a sample, or null: 1 each
 };
+// What sum(weight * loss) is divided by. kNone: by nothing yet, result takes both sums.
+enum class Reduction : int32_t { kNone, kSum, kMean, kWeightedMean };
 struct LossArgs {
-  Loss kind;
-  Tensor x;
-  const int32_t* labels;  // or null: then target
-  Tensor target;
-  const float* weight;  // one a sample, or null
+  Compared of;          // of.x: what the loss makes of logits stays there, probabilities
+  float parameter[2];   // as the loss' table says
+  Reduction reduction;  // kNone: without dx
   Tensor dx;            // data null: not wanted
+  float* each;          // weight * loss of each row, or null
   double* partial;      // workspace [chunks]
-  double* result;       // += sum over rows of weight * loss
+  double* result;       // += {reduced loss * rows, rows}; kNone: sums of weight * loss, weight
 };
-enum class Metric : int32_t {
-  kSparseAccuracy,
-  kCategoricalAccuracy,
-  kBinaryAccuracy,
-  kSquaredError,
-  kAbsoluteError
+struct ConfusionArgs {  // how much truth lies between thresholds, by predictions
+  Compared of;
+  const float* thresholds;  // ascending [count]
+  int64_t count;
+  int64_t top_k;     // only so many of a row's largest can be positive; 0: all
+  int64_t class_id;  // the one column to look at; -1: all
+  bool even;         // thresholds are i / (count - 1), but perhaps for the first and the last
+  bool by_column;    // result has a block for each column
+  double* partial;   // workspace [kMostParts] results
+  double* result;    // += weights [columns or 1][false, true][number of thresholds below]
 };
-struct MetricArgs {
-  Metric kind;
-  Tensor x;
-  const int32_t* labels;
-  Tensor target;
-  double* partial;
-  double* result;  // += sum over rows
+struct ColumnSumsArgs {  // three sums over rows for each column
+  Compared of;
+  float threshold;  // of f_score; below 0: the row's largest is positive
+  double* partial;  // workspace [kMostParts] results
+  double* result;   // += [3][columns], sum of weights, number of rows
 };
+constexpr int64_t kMostParts = 8;
+constexpr int64_t kMostColumns = 1 << 24;  // of what losses and metrics compare
 
 // A piece of a variable small enough to balance threads, and the same for any number of them.
 struct Chunk {

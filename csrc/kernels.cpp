@@ -11,7 +11,10 @@
 #include "data.h"
 #include "dense.h"
 #include "layer_norm.h"
-#include "losses.h"
+#include "losses_by_row.h"
+#include "losses_elementwise.h"
+#include "metric_sums.h"
+#include "metrics.h"
 #include "optimizers.h"
 #include "prelu.h"
 #include "regularizers.h"
@@ -25,10 +28,16 @@
 namespace evengrad::EVENGRAD_TARGET {
 
 static constexpr auto kFamily = table_of(Family{});
+static constexpr auto kLosses = row_functions_of(Losses{});
+static constexpr auto kMetrics = row_functions_of(Metrics{});
 static constexpr Kernels kTable{
     EVENGRAD_STRING(EVENGRAD_TARGET),
     kFamily.entries,
     kFamily.kCount,
+    kLosses.entries,
+    kLosses.kCount,
+    kMetrics.entries,
+    kMetrics.kCount,
     erase<DenseForward, dense_forward>(),
     erase<DenseBackward, dense_backward>(),
     erase<BatchNormForward, batch_norm_forward>(),
@@ -52,8 +61,9 @@ static constexpr Kernels kTable{
     erase<Gather, gather>(),
     erase<Scatter, scatter>(),
     erase<Copy, copy>(),
-    erase<LossArgs, loss>(),
-    erase<MetricArgs, metric>(),
+    erase<ConfusionArgs, confusion>(),
+    erase<ColumnSumsArgs, column_sums<FScore>>(),
+    erase<ColumnSumsArgs, column_sums<R2>>(),
     erase<GradientNorms, gradient_norms>(),
     erase<AutoClip, auto_clip>(),
     erase<ZClip, z_clip>(),

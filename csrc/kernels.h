@@ -18,10 +18,27 @@ struct Activation {
   KernelOf<ActivationBackward> backward;
 };
 
+// One entry of the losses and of the metrics that are means over rows, from the struct in
+// losses_elementwise.h, losses_by_row.h or metrics.h.
+struct RowFunction {
+  const char* name;
+  const char* formula;
+  bool gradient;    // there is one
+  bool overwrites;  // x becomes probabilities
+  int parameters;
+  const char* parameter_name[2];
+  float parameter_default[2];
+  KernelOf<LossArgs> run;
+};
+
 struct Kernels {
   const char* isa;
   const Activation* activations;
   int activation_count;
+  const RowFunction* losses;
+  int loss_count;
+  const RowFunction* metrics;
+  int metric_count;
   KernelOf<DenseForward> dense_forward;
   KernelOf<DenseBackward> dense_backward;
   KernelOf<BatchNormForward> batch_norm_forward;
@@ -45,8 +62,9 @@ struct Kernels {
   KernelOf<Gather> gather;
   KernelOf<Scatter> scatter;
   KernelOf<Copy> copy;
-  KernelOf<LossArgs> loss;
-  KernelOf<MetricArgs> metric;
+  KernelOf<ConfusionArgs> confusion;
+  KernelOf<ColumnSumsArgs> f_score_sums;
+  KernelOf<ColumnSumsArgs> r2_sums;
   KernelOf<GradientNorms> gradient_norms;
   KernelOf<AutoClip> auto_clip;
   KernelOf<ZClip> z_clip;

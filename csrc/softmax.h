@@ -1,69 +1,94 @@
 // Softmax and log-softmax of each row, forward and backward.
 #pragma once
+#include "blocks.h"
 #include "fastmath.h"
-#include "parallel.h"
 
 namespace evengrad::EVENGRAD_TARGET {
 
 static inline float row_max(const float* x, int64_t columns) {
-  float most = -__builtin_inff();
-#pragma omp simd reduction(max : most)
-  for (int64_t c = 0; c < columns; ++c) most = x[c] > most ? x[c] : most;
-  return most;
-}
-
-static inline float row_dot(const float* x, const float* y, int64_t columns) {
-  float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t c = 0; c < columns; ++c) sum += x[c] * y[c];
-  return sum;
+  alignas(kAlignment) float most[kBlock];
+#pragma omp simd
+  for (int32_t c = 0; c < kBlock; ++c) most[c] = -__builtin_inff();
+  for_blocks(columns, [&](int64_t b, int32_t left) {
+#pragma omp simd
+    for (int32_t c = 0; c < kBlock; ++c) {
+      const float here = c < left ? x[b + c] : -__builtin_inff();
+      most[c] = here > most[c] ? here : most[c];
+    }
+  });
+  return max_of_block(most);
 }
 
 static inline float row_sum(const float* x, int64_t columns) {
-  float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t c = 0; c < columns; ++c) sum += x[c];
-  return sum;
-}
-
-// y = e^(x - max), its padding 0; y may be x. Returns the sum, NaN if a number of the row is.
-static inline float row_exp(const float* x, float* y, int64_t columns, float most) {
-  float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t c = 0; c < columns; ++c) {
-    y[c] = exp_(x[c] - most);
-    sum += y[c];
-  }
-  for (int64_t c = columns; c < padded(columns); ++c) y[c] = 0.0f;
-  return sum;
-}
-
-static inline void row_scale(float* y, int64_t columns, float factor) {
+  alignas(kAlignment) float part[kBlock];
+  Lanes sum;
+  for_blocks(columns, [&](int64_t b, int32_t left) {
 #pragma omp simd
-  for (int64_t c = 0; c < columns; ++c) y[c] *= factor;
+    for (int32_t c = 0; c < kBlock; ++c) part[c] = c < left ? x[b + c] : 0.0f;
+    sum.add(part, 1.0f);
+  });
+  return sum.sum();
+}
+
+// Sums over columns, held apart so that what is left of 1 keeps its digits where one is far above
+// the others: those of e^(x - max) below 1, and the number of ones.
+struct Exponentials {
+  Lanes others, ones;
+};
+
+// y = e^(x - max) on a block, its padding 0; y may be x.
+static inline void exp_block(const float* x, float* y, int32_t left, float most,
+                             Exponentials* sums) {
+  alignas(kAlignment) float other[kBlock], one[kBlock];
+#pragma omp simd
+  for (int32_t c = 0; c < kBlock; ++c) {
+    const float e = c < left ? exp_(x[c] - most) : 0.0f;
+    y[c] = e;
+    one[c] = e == 1.0f ? 1.0f : 0.0f;
+    other[c] = e == 1.0f ? 0.0f : e;
+  }
+  sums->others.add(other, 1.0f);
+  sums->ones.add(one, 1.0f);
 }
 
 static void softmax_forward(const SoftmaxForward& a, const Step& step, const Team& team) {
   const Range rows = part(rows_of(a.x, step), team);
+  const int64_t columns = a.x.columns;
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const float* x = a.x.data + r * a.x.pitch;
     float* y = a.y.data + r * a.y.pitch;
-    const float sum = row_exp(x, y, a.x.columns, row_max(x, a.x.columns));
-    row_scale(y, a.x.columns, 1.0f / sum);
+    const float most = row_max(x, columns);
+    Exponentials sums;
+    for_blocks(columns,
+               [&](int64_t b, int32_t left) { exp_block(x + b, y + b, left, most, &sums); });
+    const float inverse = 1.0f / (sums.others.sum() + sums.ones.sum());
+#pragma omp simd
+    for (int64_t c = 0; c < padded(columns); ++c) y[c] *= inverse;
   }
 }
 
 // dx = y (dy - sum dy y)
 static void softmax_backward(const SoftmaxBackward& a, const Step& step, const Team& team) {
   const Range rows = part(rows_of(a.y, step), team);
+  const int64_t columns = a.y.columns;
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const float* y = a.y.data + r * a.y.pitch;
     const float* dy = a.dy.data + r * a.dy.pitch;
     float* dx = a.dx.data + r * a.dx.pitch;
-    const float dot = row_dot(dy, y, a.y.columns);
+    alignas(kAlignment) float product[kBlock];
+    Lanes dot;
+    for_blocks(columns, [&](int64_t b, int32_t left) {
 #pragma omp simd
-    for (int64_t c = 0; c < a.y.columns; ++c) dx[c] = y[c] * (dy[c] - dot);
-    for (int64_t c = a.y.columns; c < padded(a.y.columns); ++c) dx[c] = 0.0f;
+      for (int32_t c = 0; c < kBlock; ++c) product[c] = c < left ? y[b + c] * dy[b + c] : 0.0f;
+      dot.add(product, 1.0f);
+    });
+    const float all = dot.sum();
+    for_blocks(columns, [&](int64_t b, int32_t left) {
+#pragma omp simd
+      for (int32_t c = 0; c < kBlock; ++c) {
+        dx[b + c] = c < left ? y[b + c] * (dy[b + c] - all) : 0.0f;
+      }
+    });
   }
 }
 

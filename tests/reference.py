@@ -447,12 +447,81 @@ def binary_cross_entropy(
     return loss.mean(axis=1), _mean_gradient(gradient, weight)
 
 
-def mean_squared_error(
+def _mean_loss(
+    formula: Callable[[F64, F64], tuple[F64, F64]],
+) -> Callable[..., tuple[F64, F64]]:
+    """Mean over columns of a formula of x and t, which returns value and slope in x."""
+
+    def made(x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None) -> tuple[F64, F64]:
+        value, slope = formula(f64(x), f64(target))
+        return value.mean(axis=1), _mean_gradient(slope / value.shape[1], weight)
+
+    return made
+
+
+def _percentage(x: F64, t: F64) -> tuple[F64, F64]:
+    scale = 100.0 / np.maximum(np.abs(t), EPSILON)
+    return scale * np.abs(x - t), scale * np.sign(x - t)
+
+
+def _squared_logarithmic(x: F64, t: F64) -> tuple[F64, F64]:
+    d = np.log1p(np.maximum(x, EPSILON)) - np.log1p(np.maximum(t, EPSILON))
+    return d * d, np.where(x > EPSILON, 2.0 * d / (1.0 + x), 0.0)
+
+
+def _huber(x: F64, t: F64) -> tuple[F64, F64]:
+    d = x - t
+    return np.where(np.abs(d) <= 1.0, d * d / 2.0, np.abs(d) - 0.5), np.clip(d, -1.0, 1.0)
+
+
+def _log_cosh(x: F64, t: F64) -> tuple[F64, F64]:
+    return np.logaddexp(x - t, t - x) - np.log(2.0), np.tanh(x - t)
+
+
+def _hinge(x: F64, t: F64) -> tuple[F64, F64]:
+    side = np.where(t == 0.0, -1.0, t)
+    return np.maximum(1.0 - side * x, 0.0), np.where(side * x < 1.0, -side, 0.0)
+
+
+def _squared_hinge(x: F64, t: F64) -> tuple[F64, F64]:
+    value, slope = _hinge(x, t)
+    return value * value, 2.0 * value * slope
+
+
+def _poisson(x: F64, t: F64) -> tuple[F64, F64]:
+    return x - t * np.log(x + EPSILON), 1.0 - t / (x + EPSILON)
+
+
+def kl_divergence(
     x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None
 ) -> tuple[F64, F64]:
-    x, target = f64(x), f64(target)
-    loss = ((x - target) ** 2).mean(axis=1)
-    return loss, _mean_gradient(2.0 * (x - target) / x.shape[1], weight)
+    """Sum of t ln(t / x), both held inside [e, 1]; gradient 0 through what is held."""
+    x = f64(x)
+    p, t = np.clip(x, EPSILON, 1.0), np.clip(f64(target), EPSILON, 1.0)
+    slope = np.where((x >= EPSILON) & (x <= 1.0), -t / p, 0.0)
+    return (t * np.log(t / p)).sum(axis=1), _mean_gradient(slope, weight)
+
+
+def cosine_similarity(
+    x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None
+) -> tuple[F64, F64]:
+    """Minus the product of unit vectors."""
+    x, t = f64(x), f64(target)
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    u, v = x / length, t / np.linalg.norm(t, axis=1, keepdims=True)
+    cosine = (u * v).sum(axis=1, keepdims=True)
+    return -cosine[:, 0], _mean_gradient((cosine * u - v) / length, weight)
+
+
+def categorical_hinge(
+    x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None
+) -> tuple[F64, F64]:
+    """max(0, 1 + max of (1 - t) x - sum of t x); no ties."""
+    x, t = f64(x), f64(target)
+    others = (1.0 - t) * x
+    margin = 1.0 + others.max(axis=1) - (t * x).sum(axis=1)
+    slope = (1.0 - t) * one_hot(others.argmax(axis=1), x.shape[1]) - t
+    return np.maximum(margin, 0.0), _mean_gradient(slope * (margin > 0.0)[:, None], weight)
 
 
 LOSSES = {
@@ -460,7 +529,18 @@ LOSSES = {
     "sigmoid_cross_entropy": sigmoid_cross_entropy,
     "categorical_cross_entropy": categorical_cross_entropy,
     "binary_cross_entropy": binary_cross_entropy,
-    "mean_squared_error": mean_squared_error,
+    "mean_squared_error": _mean_loss(lambda x, t: ((x - t) ** 2, 2.0 * (x - t))),
+    "mean_absolute_error": _mean_loss(lambda x, t: (np.abs(x - t), np.sign(x - t))),
+    "mean_absolute_percentage_error": _mean_loss(_percentage),
+    "mean_squared_logarithmic_error": _mean_loss(_squared_logarithmic),
+    "huber": _mean_loss(_huber),
+    "log_cosh": _mean_loss(_log_cosh),
+    "hinge": _mean_loss(_hinge),
+    "squared_hinge": _mean_loss(_squared_hinge),
+    "categorical_hinge": categorical_hinge,
+    "kl_divergence": kl_divergence,
+    "poisson": _mean_loss(_poisson),
+    "cosine_similarity": cosine_similarity,
 }
 
 
@@ -480,13 +560,28 @@ def _categorical_accuracy(x: F64, target: F64) -> F64:
     return f64(x.argmax(axis=1) == target.argmax(axis=1))
 
 
+def _top_k_accuracy(x: F64, target: F64) -> F64:
+    at = x[np.arange(len(x)), target.argmax(axis=1)]
+    return f64((x > at[:, None]).sum(axis=1) < 5)
+
+
 METRICS: dict[str, Callable[[F64, F64], F64]] = {
-    "sparse_accuracy": _categorical_accuracy,
     "categorical_accuracy": _categorical_accuracy,
+    "top_k_accuracy": _top_k_accuracy,
     "binary_accuracy": lambda x, target: f64((x > 0.5) == (target == 1.0)).mean(axis=1),
-    "squared_error": lambda x, target: ((x - target) ** 2).mean(axis=1),
-    "absolute_error": lambda x, target: np.abs(x - target).mean(axis=1),
 }
+
+
+def confusion(
+    x: ArrayLike, target: ArrayLike, weight: ArrayLike, thresholds: Sequence[float]
+) -> F64:
+    """Weights [column][false, true][number of thresholds below x], element by element."""
+    x, target = f64(x), f64(target)
+    sums = np.zeros((x.shape[1], 2, len(thresholds) + 1))
+    for r, c in np.ndindex(*x.shape):
+        below = sum(x[r, c] > threshold for threshold in thresholds)
+        sums[c, int(target[r, c] != 0.0), below] += f64(weight)[r]
+    return sums
 
 
 # Clipping

@@ -20,7 +20,7 @@ from types import ModuleType
 import evengrad
 import pytest
 import reference
-from evengrad import _core, activations
+from evengrad import _core, activations, losses, metrics
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(evengrad.__file__).parent
@@ -88,6 +88,31 @@ def test_defaults_of_activations_are_the_kernels() -> None:
             if python is inspect.Parameter.empty:  # Keras has none either: threshold
                 continue
             assert python == pytest.approx(default, rel=1e-7), f"{name}({parameter})"
+
+
+# Losses and metrics have three: the struct, the class, the reference
+
+
+def test_every_loss_is_everywhere() -> None:
+    assert set(reference.LOSSES) == set(_core.losses)
+    assert set(reference.METRICS) == set(_core.metrics)
+    made = [getattr(losses, name) for name in losses.__all__ if name[0].isupper()]
+    used = {k for loss in made if loss is not losses.Loss for k in kernels_of(loss())}
+    assert used == set(_core.losses)
+    kinds = {getattr(getattr(metrics, name), "kind", "") for name in metrics.__all__}
+    assert kinds - {""} == set(_core.metrics)
+
+
+def kernels_of(loss: losses.Loss) -> set[str]:
+    return {loss.kernel(activation)[0] for activation in ("", "softmax", "sigmoid")}
+
+
+def test_defaults_of_losses_are_the_kernels() -> None:
+    for name in losses.__all__:
+        loss = getattr(losses, name)
+        if inspect.isclass(loss) and loss is not losses.Loss and not loss.sparse:
+            for kernel in kernels_of(loss()):
+                assert loss().parameters == tuple(_core.losses[kernel].parameters.values()), name
 
 
 # Micro-benchmarks
@@ -194,7 +219,7 @@ def test_the_stub_names_what_the_core_has() -> None:
     assert stubbed(stub().body) == compiled
 
 
-@pytest.mark.parametrize("name", ["Program", "ActivationInfo"])
+@pytest.mark.parametrize("name", ["Program", "ActivationInfo", "RowFunction"])
 def test_the_stub_has_every_method(name: str) -> None:
     special = {"__init__", "__len__"}
     compiled = {n for n in vars(getattr(_core, name)) if not n.startswith("_") or n in special}

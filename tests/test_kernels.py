@@ -111,11 +111,24 @@ GOOD: dict[str, Callable[[], Arguments]] = {
     "scatter": lambda: {"y": x()},
     "loss": lambda: {
         "kind": "softmax_cross_entropy", "x": x(), "labels": None, "target": x(),
-        "weight": weight(), "dx": x(), "result": zeros(1),
+        "weight": weight(), "dx": x(), "result": zeros(2), "parameters": [0.1],
+        "reduction": "mean", "each": zeros(CAPACITY, np.float32),
     },
     "metric": lambda: {
-        "kind": "sparse_accuracy", "x": x(), "labels": labels(), "target": None,
-        "result": zeros(1),
+        "kind": "top_k_accuracy", "x": x(), "labels": labels(), "target": None,
+        "weight": weight(), "result": zeros(2), "parameters": [3.0],
+    },
+    "confusion": lambda: {
+        "x": x(), "labels": None, "target": x(), "weight": weight(), "thresholds": [0.5],
+        "result": zeros(4), "top_k": 2, "class_id": 1, "even": False, "by_column": False,
+    },
+    "f_score_sums": lambda: {
+        "x": x(), "labels": labels(), "target": None, "weight": weight(),
+        "result": zeros(3 * COLUMNS + 2), "threshold": 0.5,
+    },
+    "r2_sums": lambda: {
+        "x": x(), "labels": None, "target": x(), "weight": weight(),
+        "result": zeros(3 * COLUMNS + 2),
     },
     "gradient_norms": lambda: {
         "gradients": variables(), "norms": zeros(2), "clip": "norm", "health": zeros(3),
@@ -198,8 +211,11 @@ WRITTEN = {
     "copy": {"destination"},
     "gather": {"x", "labels", "weight"},
     "scatter": set(),
-    "loss": {"x", "dx", "result"},
+    "loss": {"x", "dx", "result", "each"},
     "metric": {"result"},
+    "confusion": {"result"},
+    "f_score_sums": {"result"},
+    "r2_sums": {"result"},
     "gradient_norms": {"norms", "health"},
     "clip": {"gradients"},
     "auto_clip": {"norms", "history", "ordered", "seen", "health"},
@@ -228,7 +244,11 @@ OPTIONAL = {
     "layer_norm_backward": {"gamma", "dgamma", "dbeta", "dx"},
     "prelu_backward": {"dalpha", "dx"},
     "gather": {"labels", "weight"},
-    "loss": {"weight", "dx"},
+    "loss": {"weight", "dx", "each"},
+    "metric": {"weight"},
+    "confusion": {"weight"},
+    "f_score_sums": {"weight"},
+    "r2_sums": {"weight"},
     "sgd": {"momenta", "decays"},
     "rmsprop": {"momenta", "means", "decays"},
     **{name: {"decays"} for name in ("adam", "nadam", "adamax", "adagrad", "adadelta", "lion")},
@@ -250,7 +270,7 @@ LISTS = [
     (method, name)
     for method, good in GOOD.items()
     for name, value in good().items()
-    if isinstance(value, list) and name != "parameters"
+    if isinstance(value, list) and name not in ("parameters", "thresholds")
 ]
 # What lists of slots are called in errors.
 SLOTS = {"momenta", "velocities", "means"}
@@ -393,7 +413,7 @@ def wrong_of_plain(array: Any) -> dict[str, Any]:
 
 
 def is_plain(name: str, array: Any) -> bool:
-    return array.dtype != np.float32 or name == "weight"
+    return array.dtype != np.float32 or name in ("weight", "each")
 
 
 def first_of_its_kind(method: str, name: str) -> bool:

@@ -464,7 +464,7 @@ class Network:
         self.labels = np.zeros(capacity, np.int32)
         hidden, normal, self.logits = (tensor(capacity, n) for n in (20, 20, 4))
         dlogits, dhidden = tensor(capacity, 4), tensor(capacity, 20)
-        self.loss, self.correct = np.zeros(1), np.zeros(1)
+        self.loss, self.correct = np.zeros(2), np.zeros(2)
         mean, variance, self.norms = np.zeros(20), np.zeros(20), np.zeros(len(shapes))
         if gathers:
             p.gather(self.x, self.labels, None, None)
@@ -473,7 +473,7 @@ class Network:
         p.activation_forward("elu", normal, normal)
         p.dense_forward(normal, v, b, self.logits)
         p.loss("softmax_cross_entropy", self.logits, self.labels, None, None, dlogits, self.loss)
-        p.metric("sparse_accuracy", self.logits, self.labels, None, self.correct)
+        p.metric("categorical_accuracy", self.logits, self.labels, None, None, self.correct)
         p.dense_backward(normal, v, dlogits, dv, db, dhidden)
         p.activation_backward("elu", None, normal, dhidden, dhidden)
         p.batch_norm_backward(handle, gamma, dhidden, dgamma, dbeta, dhidden)

@@ -739,7 +739,8 @@ def test_a_loss_called_by_hand() -> None:
     np.testing.assert_allclose(made, (weight[:20, None] * wide).mean(), rtol=8 * UNIT)
     np.testing.assert_allclose(right, made, rtol=8 * UNIT)
     assert repr(Error()) == "<Error error>"
-    assert Error(name="mine").get_config() == {"name": "mine"}
+    config = {"name": "mine", "reduction": "sum_over_batch_size"}
+    assert Error(name="mine").get_config() == config
 
 
 def test_a_loss_of_class_numbers() -> None:

@@ -159,7 +159,24 @@ def test_loss_values() -> None:
     np.testing.assert_allclose(reference.binary_cross_entropy(p, t)[0], [expected])
     logits = np.log(p / (1.0 - p))
     np.testing.assert_allclose(reference.sigmoid_cross_entropy(logits, t)[0], [expected])
-    np.testing.assert_allclose(reference.mean_squared_error([[1.0, 3.0]], [[0.0, 1.0]])[0], [2.5])
+    x, t = [[1.0, 3.0]], [[0.0, 1.0]]
+    for kind, value, gradient in (
+        ("mean_squared_error", 2.5, [1.0, 2.0]),
+        ("mean_absolute_error", 1.5, [0.5, 0.5]),
+        ("mean_absolute_percentage_error", 50.0 * (1e7 + 2.0), [50.0 / 1e-7, 50.0]),
+        ("mean_squared_logarithmic_error", np.log(2.0) ** 2, [np.log(2.0) / 2, np.log(2.0) / 4]),
+        ("huber", 1.0, [0.5, 0.5]),
+        ("log_cosh", np.log(np.cosh(1.0) * np.cosh(2.0)) / 2, np.tanh([1.0, 2.0]) / 2),
+        ("hinge", 1.0, [0.5, 0.0]),
+        ("squared_hinge", 2.0, [2.0, 0.0]),
+        ("categorical_hinge", 0.0, [0.0, 0.0]),
+        ("poisson", 2.0 - np.log(3.0) / 2, [0.5, 1 / 3]),
+        ("kl_divergence", 1e-7 * np.log(1e-7), [-1e-7, 0.0]),
+        ("cosine_similarity", -3.0 / 10**0.5, np.array([0.3, -0.1]) / 10**0.5),
+    ):
+        made, slope = LOSSES[kind](x, t)
+        np.testing.assert_allclose(made, [value], rtol=1e-6, err_msg=kind)
+        np.testing.assert_allclose(slope, [gradient], rtol=1e-6, err_msg=kind)
 
 
 def test_probabilities_are_held_inside() -> None:
@@ -174,11 +191,12 @@ def test_metrics() -> None:
     x = np.array([[0.1, 0.7, 0.2], [0.6, 0.1, 0.3]])
     target = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     metrics = {name: f(x, target) for name, f in reference.METRICS.items()}
-    np.testing.assert_array_equal(metrics["sparse_accuracy"], [1.0, 0.0])
+    np.testing.assert_array_equal(metrics["top_k_accuracy"], [1.0, 1.0])
     np.testing.assert_array_equal(metrics["categorical_accuracy"], [1.0, 0.0])
     np.testing.assert_allclose(metrics["binary_accuracy"], [1.0, 1 / 3])
-    np.testing.assert_allclose(metrics["squared_error"], [0.14 / 3, 0.86 / 3])
-    np.testing.assert_allclose(metrics["absolute_error"], [0.6 / 3, 1.4 / 3])
+    counts = reference.confusion(x, target, [1.0, 2.0], [0.2, 0.5])
+    np.testing.assert_array_equal(counts[0], [[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(counts[2], [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
 
 
 def test_clipping() -> None:

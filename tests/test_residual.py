@@ -432,7 +432,7 @@ def test_a_layer_in_python_inside() -> None:
 
 def sizes(parts: Any, shape: tuple[int, ...], loss: str) -> int:
     """Number of kernels of a training step."""
-    return len(record_step(parts, shape, 8, keras.losses.get(loss), [], SGD(0.1)).program)
+    return len(record_step(parts, shape, 8, keras.losses.get(loss), [], [], SGD(0.1)).program)
 
 
 def nested(parts: list[Any]) -> list[Any]:

@@ -33,6 +33,7 @@ PYBIND11_MODULE(_core, module) {
   bind_layer_norm(program);
   bind_elementwise(module, program);
   bind_random(program);
+  bind_losses(module, program);
   bind_training(program);
   bind_shaping(program);
   bind_updates(program);

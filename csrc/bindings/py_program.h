@@ -127,6 +127,7 @@ void bind_batch_norm(py::class_<PyProgram>& program);
 void bind_layer_norm(py::class_<PyProgram>& program);
 void bind_random(py::class_<PyProgram>& program);
 void bind_elementwise(py::module_& module, py::class_<PyProgram>& program);
+void bind_losses(py::module_& module, py::class_<PyProgram>& program);
 void bind_training(py::class_<PyProgram>& program);
 void bind_shaping(py::class_<PyProgram>& program);
 void bind_updates(py::class_<PyProgram>& program);

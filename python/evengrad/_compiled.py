@@ -57,6 +57,7 @@ class Compiled:
         optimizer: str | optimizers.Optimizer = "rmsprop",
         loss: str | losses.Loss | None = None,
         metrics: Sequence[_MetricLike] | _MetricLike | None = None,
+        weighted_metrics: Sequence[_MetricLike] | _MetricLike | None = None,
         *,
         on_nonfinite: str = "raise",
         run_eagerly: bool = False,
@@ -74,6 +75,9 @@ class Compiled:
         metrics : sequence of str, Metric or callable, optional
             "accuracy" resolves to the one that fits loss and outputs. A function of your own,
             fn(y_true, y_pred), returns one value a sample; its mean is reported by its name.
+            sample_weight and class_weight are not theirs.
+        weighted_metrics : likewise, optional
+            Those that weigh samples.
         on_nonfinite : {"raise", "skip"}
             What a step does that meets NaN or infinity in the loss or a gradient. It is left out in
             any case. "raise" stops with NonFiniteError; "skip" goes on, counts it in
@@ -83,27 +87,47 @@ class Compiled:
         """
         _validation.check_choice("compile", "on_nonfinite", on_nonfinite, ("raise", "skip"))
         found = optimizers.get(optimizer), None if loss is None else losses.get(loss)
-        self._metrics = _named_metrics(metrics)
+        if found[1] is not None and found[1].reduction in (None, "none"):
+            raise ValueError(
+                f"compile: expected a loss that is reduced to one number, got {found[1].name} with "
+                f"reduction={found[1].reduction!r}; use 'sum_over_batch_size' or 'sum'"
+            )
+        self._metrics = _named_metrics("metrics", metrics)
+        self._weighted_metrics = _named_metrics("weighted_metrics", weighted_metrics)
         self.optimizer, self.loss = found
-        self._resolved: dict[tuple[bool, int], list[Metric]] = {}
+        self._resolved: dict[tuple[bool, int], tuple[list[Metric], list[Metric]]] = {}
         self.on_nonfinite = on_nonfinite
         self.compiled = True
         self._programs.clear()
 
-    @property
-    def compiled_metrics(self) -> list[Metric]:
-        """The metrics, resolved by the shapes of the model."""
+    def _resolve(self) -> tuple[list[Metric], list[Metric]]:
+        """The metrics, resolved by the shapes of the model, and the weighted ones."""
         fit = self.compiled_loss("metrics").sparse, self.sample_output_shape()[-1]
         if fit not in self._resolved:
             sparse, outputs = fit
-            resolved = [metrics.get(m, sparse=sparse, outputs=outputs) for m in self._metrics]
-            self._resolved = {fit: resolved}
+            plain, weighted = (
+                [metrics.get(m, sparse=sparse, outputs=outputs) for m in given]
+                for given in (self._metrics, self._weighted_metrics)
+            )
+            self._resolved = {fit: (plain, weighted)}
         return self._resolved[fit]
+
+    @property
+    def compiled_metrics(self) -> list[Metric]:
+        """The metrics, resolved by the shapes of the model; the weighted ones last."""
+        return [metric for several in self._resolve() for metric in several]
 
     @property
     def metrics_names(self) -> list[str]:
         """Names of what evaluate returns."""
-        return ["loss", *(metric.name for metric in self.compiled_metrics)]
+        names = ["loss"]
+        plain, weighted = self._resolve()
+        for metric in plain:
+            names.append(_free_name(metric.name, names))
+        for metric in weighted:
+            taken = metric.name in names
+            names.append(_free_name(f"weighted_{metric.name}" if taken else metric.name, names))
+        return names
 
     def compiled_loss(self, who: str) -> losses.Loss:
         """Return the loss, or say that there is none yet."""
@@ -136,16 +160,25 @@ class Compiled:
             ("train" if train else "evaluate", rows, optimizer and optimizer.version, shapes),
             self.layers,
             lambda: _recording.record_step(
-                self.layers, self.sample_shape(), rows, loss, self.compiled_metrics, optimizer
+                self.layers, self.sample_shape(), rows, loss, *self._resolve(), optimizer
             ),
         )
 
 
-def _named_metrics(given: Any) -> list[str | Metric]:
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    """The name, numbered where it is taken."""
+    number, free = 0, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def _named_metrics(what: str, given: Any) -> list[str | Metric]:
     several = [given] if isinstance(given, str) or callable(given) else given or ()
     if not isinstance(several, Sequence) or not all(map(_may_be_metric, several)):
         raise TypeError(
-            "compile: expected metrics to be names, Metric objects or functions of "
+            f"compile: expected {what} to be names, Metric objects or functions of "
             f"(y_true, y_pred), got {given!r}"
         )
     found = [metrics.get(metric) for metric in several]

@@ -24,6 +24,17 @@ class ActivationInfo:
 
 activations: dict[str, ActivationInfo]
 
+class RowFunction:
+    """A loss, or a metric that is a mean over rows."""
+
+    name: str
+    formula: str
+    overwrites: bool  # x, logits, becomes probabilities
+    parameters: dict[str, float]
+
+losses: dict[str, RowFunction]
+metrics: dict[str, RowFunction]
+
 def config() -> dict[str, str | int]: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
@@ -178,16 +189,59 @@ class Program:
         weight: F32 | None,
         dx: F32 | None,
         result: F64,
+        parameters: Sequence[float] = (),
+        reduction: str = "sum_over_batch_size",
+        each: F32 | None = None,
     ) -> None:
-        """kind: softmax_cross_entropy, sigmoid_cross_entropy (x: logits in, probabilities out),
-        categorical_cross_entropy, binary_cross_entropy (x: probabilities), mean_squared_error.
-        Adds the sum over rows of weight * loss to result[0]; dx is the gradient of their mean.
+        """kind: a name in `losses`. result += (reduced loss * rows, rows); with reduction "none"
+        the sums of weight * loss and of weight. dx is the gradient of the reduced loss; each
+        receives weight * loss of each row.
         """
     def metric(
-        self, kind: str, x: F32, labels: I32 | None, target: F32 | None, result: F64
+        self,
+        kind: str,
+        x: F32,
+        labels: I32 | None,
+        target: F32 | None,
+        weight: F32 | None,
+        result: F64,
+        parameters: Sequence[float] = (),
     ) -> None:
-        """kind: sparse_accuracy, categorical_accuracy, binary_accuracy, squared_error,
-        absolute_error. Adds the sum over rows to result[0].
+        """kind: a name in `metrics`. result += (sum of weight * value, sum of weight) over rows."""
+    def confusion(
+        self,
+        x: F32,
+        labels: I32 | None,
+        target: F32 | None,
+        weight: F32 | None,
+        thresholds: Sequence[float],
+        result: F64,
+        top_k: int = 0,
+        class_id: int = -1,
+        even: bool = False,
+        by_column: bool = False,
+    ) -> None:
+        """result += weights, [columns if by_column][target 0, other][number of thresholds below]:
+        of elements, of those of one column where class_id is one. Only the top_k largest of a row
+        are above a threshold, 0: all. even: thresholds are i / (n - 1), the ends aside.
+        """
+    def f_score_sums(
+        self,
+        x: F32,
+        labels: I32 | None,
+        target: F32 | None,
+        weight: F32 | None,
+        result: F64,
+        threshold: float = -1.0,
+    ) -> None:
+        """result += for each column, weighted: predicted and true, predicted, true; then the sum of
+        weights and the rows. Predicted is what is above the threshold, below 0 the row's largest.
+        """
+    def r2_sums(
+        self, x: F32, labels: I32 | None, target: F32 | None, weight: F32 | None, result: F64
+    ) -> None:
+        """result += for each column, weighted: t, t^2, (x - t)^2; then the sum of weights and
+        the number of rows.
         """
     def gradient_norms(
         self,

@@ -143,43 +143,70 @@ def _shown_outputs(outputs: Outputs, rows: int) -> tuple[NDArray[Any], F32]:
     return labels, _shown(outputs.y, rows, outputs.shape)
 
 
-def record_loss(loss: Loss, program: Program, outputs: Outputs, dy: F32 | None, total: F64) -> None:
-    """Record total += sum of weight * loss, and dy = weight * gradient / number of values."""
+def _weights(weight: F32 | None, rows: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Weights of samples for values of that shape, to be broadcast."""
+    given = np.ones(rows) if weight is None else weight[:rows].astype(np.float64)
+    return given.reshape(rows, *[1] * (len(shape) - 1))
+
+
+def _divisor(reduction: str | None, weight: NDArray[np.float64], values: NDArray[Any]) -> float:
+    """What the sum of weight * loss is divided by."""
+    if reduction == "mean_with_sample_weight":
+        return float(weight.sum()) * values.size / weight.size
+    return 1.0 if reduction == "sum" else float(values.size)
+
+
+def record_loss(
+    loss: Loss,
+    program: Program,
+    outputs: Outputs,
+    dy: F32 | None,
+    result: F64,
+    each: F32 | None = None,
+) -> None:
+    """Record what Loss.record promises."""
     who = _who(loss)
 
     def call(rows: int) -> bool:
         y_true, y_pred = _shown_outputs(outputs, rows)
         shape = y_pred.shape[:-1]
         values = _returned(who, "call", loss.call(y_true, y_pred), shape).astype(np.float64)
-        weight = np.ones(rows)
-        if outputs.weight is not None:
-            weight = outputs.weight[:rows].astype(np.float64)
-        weight = weight.reshape(rows, *[1] * (len(shape) - 1))
+        weight = _weights(outputs.weight, rows, shape)
         with np.errstate(invalid="ignore"):
-            added = float((weight * values).sum())
+            products = weight * values
+            total = float(products.sum())
+        if each is not None:
+            each[: values.size] = products.ravel()
+        divisor = _divisor(loss.reduction, weight, values)
+        factor = 1.0 / divisor if divisor else 0.0
         if dy is not None:
-            if not math.isfinite(added):
+            if not math.isfinite(total):
                 return False
             slope = _returned(who, "gradient", loss.gradient(y_true, y_pred), y_pred.shape)
             with np.errstate(over="ignore", invalid="ignore"):
-                weighted = slope * (weight / values.size)[..., None]
+                weighted = slope * (weight * factor)[..., None]
             _store(_samples(dy, rows, outputs.shape), weighted)
-        total[0] += added
+        result[0] += total * factor * values.size
+        result[1] += values.size
         return True
 
     program.python(call)
 
 
-def record_metric(metric: Metric, program: Program, outputs: Outputs, total: F64) -> None:
-    """Record total += sum of the values."""
+def record_metric(metric: Metric, program: Program, outputs: Outputs, sums: F64) -> None:
+    """Record sums += (sum of weight * value, sum of weight)."""
 
     def call(rows: int) -> None:
-        total[0] += sum_of(metric, *_shown_outputs(outputs, rows))
+        weight = None if outputs.weight is None else outputs.weight[:rows]
+        sums[...] += sums_of(metric, *_shown_outputs(outputs, rows), weight)
 
     program.python(call)
 
 
-def sum_of(metric: Metric, y_true: NDArray[Any], y_pred: NDArray[Any]) -> float:
-    """Sum of a metric's values, one for each row of outputs."""
+def sums_of(
+    metric: Metric, y_true: NDArray[Any], y_pred: NDArray[Any], weight: F32 | None
+) -> NDArray[np.float64]:
+    """Sums of weight times a metric's values, one for each row of outputs, and of weights."""
     values = _returned(_who(metric), "call", metric.call(y_true, y_pred), y_pred.shape[:-1])
-    return float(values.sum(dtype=np.float64))
+    weights = np.broadcast_to(_weights(weight, len(values), values.shape), values.shape)
+    return np.array([(weights * values.astype(np.float64)).sum(), weights.sum()])

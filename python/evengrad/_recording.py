@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Recording(NamedTuple):
     """A program and where it leaves its results.
 
-    `totals` are sums over rows since they were last reset: loss first, then the metrics; `before`
-    is what they were before the last step.
+    `totals` are sums since they were last reset: of the loss, reduced and times rows, and of rows,
+    then those of each metric, as `places` says; `before` is what they were before the last step.
     `norms` are the sums of squares of the gradients of `variables` in the last step.
     `health`: see `Clipping.record`; reset as `totals`.
     """
@@ -37,6 +37,7 @@ class Recording(NamedTuple):
     program: Program
     totals: NDArray[np.float64]
     before: NDArray[np.float64]
+    places: list[slice]
     variables: list[Variable]
     norms: NDArray[np.float64]
     health: NDArray[np.float64]
@@ -127,15 +128,25 @@ def record_prediction(
     return program
 
 
+def _places(sizes: Sequence[int]) -> list[slice]:
+    """Parts of one array, one after the other."""
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
 def record_step(
     parts: Sequence[Part],
     shape: tuple[int, ...],
     capacity: int,
     loss: Loss,
     metrics: Sequence[Metric],
+    weighted: Sequence[Metric],
     optimizer: Optimizer | None,
 ) -> Recording:
-    """Gather, forward, loss and metrics; with an optimizer also backward and update."""
+    """Gather, forward, loss and metrics; with an optimizer also backward and update.
+
+    The metrics are those without weights, then the weighted ones.
+    """
     layers = _stack.flat(parts)
     program = Program(capacity, training=optimizer is not None)
     x = batch_input(program, shape, layers)
@@ -153,14 +164,17 @@ def record_step(
     per_sample = math.prod(output_shape[:-1])
     target = None if loss.sparse else program.tensor(output_shape[-1], per_sample)
     weight = np.zeros(capacity, np.float32)
-    totals, before = np.zeros(1 + len(metrics)), np.zeros(1 + len(metrics))
+    places = _places([2, *(metric.size(output_shape[-1]) for metric in (*metrics, *weighted))])
+    totals, before = np.zeros(places[-1].stop), np.zeros(places[-1].stop)
     program.copy(totals, before)
     program.gather(x, labels, target, weight)
     y = _stack.forward(program, layers, x)
 
     def record_metrics() -> None:
-        for i, metric in enumerate(metrics, 1):
-            metric.record(program, outputs, totals[i : i + 1])
+        unweighted = outputs._replace(weight=None)
+        for i, metric in enumerate((*metrics, *weighted), 1):
+            compared = unweighted if i <= len(metrics) else outputs
+            metric.record(program, compared, totals[places[i]])
 
     outputs = Outputs(y, output_shape, labels, target, weight)
     if not fused:  # the loss turns logits into probabilities where they lie
@@ -169,7 +183,7 @@ def record_step(
         outputs = outputs._replace(y=program.like(y))
         program.activation_forward("linear", y, outputs.y)
     dy = program.like(y) if program.training else None
-    loss.record(program, kernel, outputs, dy, totals[:1])
+    loss.record(program, kernel, outputs, dy, totals[places[0]])
     if fused:
         record_metrics()
 
@@ -183,4 +197,4 @@ def record_step(
         program.commit()
     else:
         _regularize(program, layers, per_sample, totals[:1])
-    return Recording(program, totals, before, list(program.gradients), norms, health)
+    return Recording(program, totals, before, places, list(program.gradients), norms, health)

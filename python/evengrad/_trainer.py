@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from evengrad import _data, _validation, training
 from evengrad._compiled import Compiled
-from evengrad.callbacks import Callback, CallbackList, History, ProgbarLogger, checked_callbacks
+from evengrad.callbacks import (
+    Callback,
+    CallbackList,
+    History,
+    Logs,
+    ProgbarLogger,
+    checked_callbacks,
+    text_of,
+)
 
 _PREDICTION_ROWS = 256
 
@@ -105,7 +113,7 @@ class Trainer(Compiled):
             data, held_out = _data.split(self, data, validation_split, validation_data)
             record = functools.partial(self._step, min(batch, len(data.x)), train=True)
 
-            def validate() -> dict[str, float]:
+            def validate() -> dict[str, Any]:
                 assert held_out is not None
                 step = self._step(min(rows, len(held_out.x)), train=False)
                 return training.evaluate(self, step, held_out, validation_steps)
@@ -169,7 +177,7 @@ class Trainer(Compiled):
             _validation.check_count("evaluate", "steps", steps)
         logs = self._evaluate("evaluate", x, y, sample_weight, rows, steps)
         if show:
-            print(" - ".join(f"{name}: {value:.4g}" for name, value in logs.items()), flush=True)
+            print(text_of(logs), flush=True)
         return _results(logs, return_dict)
 
     def predict(
@@ -212,7 +220,7 @@ class Trainer(Compiled):
         weight: Any,
         rows: int | None = None,
         steps: int | None = None,
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         self.compiled_loss(who)
         with self._lock:
             data = _data.prepare(self, who, x, y, weight)
@@ -239,7 +247,7 @@ def _verbosity(who: str, verbose: str | int) -> bool:
     return verbose != 0
 
 
-def _results(logs: dict[str, float], return_dict: bool) -> Any:
+def _results(logs: Logs, return_dict: bool) -> Any:
     if return_dict:
         return logs
     values = list(logs.values())

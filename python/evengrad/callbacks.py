@@ -7,12 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from evengrad._trainer import Trainer
 
 __all__ = ["Callback", "History", "ProgbarLogger"]
 
-Logs = Mapping[str, float]
+Logs = Mapping[str, Any]  # numbers; arrays where a metric has several
 
 
 class Callback:
@@ -72,7 +74,7 @@ class History(Callback):
 
     Attributes
     ----------
-    history : dict of list of float
+    history : dict of list of float (of array where a metric has several numbers)
         Loss and metrics by epoch.
     epoch : list of int
         Their epochs, counted from 0.
@@ -92,7 +94,7 @@ class History(Callback):
     """
 
     def __init__(self) -> None:
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
         self.health: dict[str, list[float]] = {}
 
@@ -108,8 +110,13 @@ class History(Callback):
             self.history.setdefault(name, []).append(value)
 
 
-def _text(logs: Logs) -> str:
-    return " - ".join(f"{name}: {value:.4g}" for name, value in logs.items())
+def _number(value: Any) -> str:
+    return " ".join(f"{number:.4g}" for number in np.ravel(value))
+
+
+def text_of(logs: Logs) -> str:
+    """Names and numbers on one line."""
+    return " - ".join(f"{name}: {_number(value)}" for name, value in logs.items())
 
 
 class ProgbarLogger(Callback):
@@ -152,18 +159,18 @@ class ProgbarLogger(Callback):
     def on_progress(self, steps: int, logs: Logs) -> None:
         """After some steps, a few times a second."""
         if self._bar is not None:
-            self._bar.set_postfix_str(_text(logs), refresh=False)
+            self._bar.set_postfix_str(text_of(logs), refresh=False)
             self._bar.update(steps - self._bar.n)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Print or close."""
         if self._bar is not None:
-            self._bar.set_postfix_str(_text(logs or {}), refresh=True)
+            self._bar.set_postfix_str(text_of(logs or {}), refresh=True)
             self.close()
             return
         seconds = time.perf_counter() - self._start
         label = f"Epoch {epoch + 1}/{self.params['epochs']}"
-        print(f"{label} - {seconds:.1f}s - {_text(logs or {})}", flush=True)
+        print(f"{label} - {seconds:.1f}s - {text_of(logs or {})}", flush=True)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Leave no bar open."""

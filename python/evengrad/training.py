@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,9 @@ class Epoch:
 
     def __init__(self, model: Trainer, recording: Recording, data: Data, number: int) -> None:
         self.model, self.recording, self.data, self.number = model, recording, data, number
-        self.names = model.metrics_names
+        self.names, self.metrics = model.metrics_names, model.compiled_metrics
         self.order: NDArray[np.int64] | None = None
         self.done = 0  # steps
-        self.rows = 0  # samples in completed steps
         self.skipped = 0
         recording.totals[...] = 0.0
         recording.health[...] = 0.0
@@ -51,11 +50,16 @@ class Epoch:
         recording.health[...] = self.recording.health
         self.recording = recording
 
-    def logs(self) -> dict[str, float]:
-        """Return the means of loss and metrics."""
-        scale = max(1, self.rows * math.prod(self.model.sample_output_shape()[:-1]))
-        totals = self.recording.totals / scale
-        return dict(zip(self.names, totals.tolist(), strict=True))
+    def logs(self) -> dict[str, Any]:
+        """Return loss and metrics so far."""
+        recording = self.recording
+        loss, rows = recording.totals[recording.places[0]]
+        found: list[Any] = [loss / rows if rows else 0.0]
+        for metric, place in zip(self.metrics, recording.places[1:], strict=True):
+            value = metric.value(recording.totals[place])
+            found.append(np.asarray(value, np.float32) if np.ndim(value) else value)
+        plain = [value if np.ndim(value) else float(value) for value in found]
+        return dict(zip(self.names, plain, strict=True))
 
     def health(self) -> dict[str, float]:
         """Return what gradients were like, see `History.health`."""
@@ -79,18 +83,11 @@ class Epoch:
             clip=optimizer.clip[1],
             seed=self.model.seed,
         )
-        self._count(completed)
+        self.done += completed
         if completed:
             self.model.skipped_in_a_row = 0
         if completed < steps:
             self._failed()
-
-    def _count(self, completed: int) -> None:
-        capacity = self.recording.program.capacity
-        end = len(self.data.x) if self.order is None else len(self.order)
-        last = min((self.done + completed) * capacity, end)
-        self.rows += last - self.done * capacity
-        self.done += completed
 
     def _failed(self) -> None:
         self.recording.totals[...] = self.recording.before
@@ -135,7 +132,7 @@ def fit(
     steps: int,
     shuffle: bool,
     callbacks: CallbackList,
-    validate: Callable[[], dict[str, float]] | None,
+    validate: Callable[[], dict[str, Any]] | None,
     validation_freq: int,
 ) -> None:
     """Train over the epochs, `steps` batches each.
@@ -191,13 +188,12 @@ def _run_epoch(
 
 def evaluate(
     model: Trainer, recording: Recording, data: Data, steps: int | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Loss and metrics over the data in inference mode."""
     epoch = Epoch(model, recording, data, 0)
     total = steps_per_epoch(data, recording, steps)
     for first, count in chunks(total):
         recording.program.run_batches(*data, first=first * recording.program.capacity, steps=count)
-    epoch.rows = min(total * recording.program.capacity, len(data.x))
     return epoch.logs()
 
 

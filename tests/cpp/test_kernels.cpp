@@ -1,6 +1,7 @@
 // Kernels without Python, for sanitizers: products, normalization, activations and losses over all
 // sizes around the vector width, in memory that ends where the padding ends, against plain loops
 // in double. The Python tests are finer; this one sees a read or write one byte too far.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -183,24 +184,62 @@ void test_activations(int64_t n, int64_t columns) {
   }
 }
 
-void test_loss(int64_t n, int64_t classes) {
-  Buffer x(n, classes), dx(n, classes);
-  std::vector<int32_t> labels(static_cast<std::size_t>(n), static_cast<int32_t>(classes - 1));
+// Each loss and each metric of rows, of labels and of a target of zeros.
+void test_row_functions(int64_t n, int64_t columns) {
+  Buffer x(n, columns), target(n, columns), dx(n, columns);
+  std::vector<int32_t> labels(static_cast<std::size_t>(n), static_cast<int32_t>(columns - 1));
+  std::vector<float> each(static_cast<std::size_t>(n));
   std::vector<double> partial(static_cast<std::size_t>(chunks_of(n).count));
-  double result = 0.0;
+  const Kernels& k = kernels();
+  for (int i = 0; i < k.loss_count + k.metric_count; ++i) {
+    const bool metric = i >= k.loss_count;
+    const RowFunction& f = metric ? k.metrics[i - k.loss_count] : k.losses[i];
+    for (const bool sparse : {false, true}) {
+      double result[2] = {};
+      Program program(n);
+      LossArgs args{};
+      args.of.x = x.tensor();
+      if (sparse) args.of.labels = labels.data();
+      if (!sparse) args.of.target = target.tensor();
+      std::copy(f.parameter_default, f.parameter_default + 2, args.parameter);
+      args.reduction = metric ? Reduction::kNone : Reduction::kMean;
+      if (!metric) args.dx = dx.tensor();
+      if (metric) args.each = each.data();
+      args.partial = partial.data();
+      args.result = result;
+      program.record(f.run, args, {});
+      run(program, n);
+      expect_near(f.name, result[1], static_cast<double>(n), 0.0);
+      if (i == 0 && sparse) {  // logits of 0: every class is as likely
+        expect_near("loss", result[0], n * std::log(static_cast<double>(columns)), 1e-4 * n);
+      }
+      std::fill(x.data, x.data + n * x.pitch, 0.0f);
+    }
+  }
+}
+
+void test_sums(int64_t n, int64_t columns) {
+  Buffer x(n, columns), target(n, columns);
+  const std::vector<float> thresholds{-1.0f, 0.5f};
+  std::vector<double> result(static_cast<std::size_t>(columns * 6 + 2));
+  std::vector<double> partial(result.size() * kMostParts);
+  const Compared of{x.tensor(), nullptr, target.tensor(), nullptr};
   Program program(n);
-  program.record(kernels().loss,
-                 LossArgs{Loss::kSoftmaxCrossEntropy,
-                          x.tensor(),
-                          labels.data(),
-                          {},
-                          nullptr,
-                          dx.tensor(),
-                          partial.data(),
-                          &result},
-                 {});
-  run(program, n);  // logits of 0: every class is as likely
-  expect_near("loss", result, n * std::log(static_cast<double>(classes)), 1e-4 * n);
+  program.record(
+      kernels().confusion,
+      ConfusionArgs{of, thresholds.data(), 2, 1, -1, false, true, partial.data(), result.data()},
+      {});
+  run(program, n);
+  double total = 0.0;
+  for (const double value : result) total += value;
+  expect_near("confusion", total, static_cast<double>(n * columns), 0.0);
+  for (const auto kernel : {kernels().f_score_sums, kernels().r2_sums}) {
+    std::fill(result.begin(), result.end(), 0.0);
+    Program sums(n);
+    sums.record(kernel, ColumnSumsArgs{of, -1.0f, partial.data(), result.data()}, {});
+    run(sums, n);
+    expect_near("sums", result[static_cast<std::size_t>(3 * columns)], static_cast<double>(n), 0.0);
+  }
 }
 
 }  // namespace
@@ -217,7 +256,8 @@ int main() {
       test_batch_norm(n, columns);
       test_layer_norm(n, columns);
       test_activations(n, columns);
-      test_loss(n, columns);
+      test_row_functions(n, columns);
+      test_sums(n, columns);
       test_dense(n, columns, 17);
       test_dense(n, 33, columns);
     }

@@ -1,4 +1,4 @@
-"""Losses with their gradients through a small model, and metrics, against Keras'."""
+"""Losses, called and with their gradients through a small model, against Keras'."""
 
 from __future__ import annotations
 
@@ -34,27 +34,56 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (CATEGORICAL, {"from_logits": False}, "softmax"),
     (CATEGORICAL, {"from_logits": True}, "linear"),
     (CATEGORICAL, {"from_logits": False}, "softplus"),
+    (CATEGORICAL, {"label_smoothing": 0.1}, "softmax"),
+    (CATEGORICAL, {"label_smoothing": 0.3, "from_logits": True}, "linear"),
+    (CATEGORICAL, {"label_smoothing": 0.2}, "sigmoid"),
     (BINARY, {"from_logits": False}, "sigmoid"),
     (BINARY, {"from_logits": True}, "linear"),
     (BINARY, {"from_logits": False}, "softmax"),
+    (BINARY, {"label_smoothing": 0.1}, "sigmoid"),
+    (BINARY, {"label_smoothing": 0.3, "from_logits": True}, "linear"),
+    (BINARY, {"label_smoothing": 0.2}, "softmax"),
     (MSE, {}, "linear"),
     (MSE, {}, "softmax"),
     (MSE, {}, "tanh"),
+    ("MeanAbsoluteError", {}, "linear"),
+    ("MeanAbsolutePercentageError", {}, "linear"),
+    ("MeanSquaredLogarithmicError", {}, "softplus"),
+    ("Huber", {}, "linear"),
+    ("Huber", {"delta": 0.3}, "tanh"),
+    ("LogCosh", {}, "linear"),
+    ("Hinge", {}, "tanh"),
+    ("SquaredHinge", {}, "linear"),
+    ("CategoricalHinge", {}, "linear"),
+    ("KLDivergence", {}, "softmax"),
+    ("KLDivergence", {}, "sigmoid"),
+    ("Poisson", {}, "softplus"),
+    ("Poisson", {}, "exponential"),
+    ("CosineSimilarity", {}, "linear"),
 ]
+EVERY = sorted({kind for kind, _, _ in CASES})
+reductions = st.sampled_from(["sum_over_batch_size", "sum", "mean", "mean_with_sample_weight"])
 
 
 def truth(kind: str, seed: int, n: int, units: int, *, soft: bool = False) -> np.ndarray:
     rng = np.random.default_rng(seed)
     if kind == SPARSE:
         return rng.integers(0, units, n)
-    if kind == CATEGORICAL:
+    if kind in (CATEGORICAL, "CategoricalHinge", "KLDivergence"):
         if soft:
             return rng.dirichlet(np.ones(units), n).astype(np.float32)
         return np.eye(units, dtype=np.float32)[rng.integers(0, units, n)]
-    if kind == BINARY:
+    if kind in (BINARY, "Hinge", "SquaredHinge"):
         uniform = rng.uniform(size=(n, units))
-        return (uniform if soft else uniform > 0.5).astype(np.float32)
-    return rng.standard_normal((n, units)).astype(np.float32)
+        if kind == BINARY:
+            return (uniform if soft else uniform > 0.5).astype(np.float32)
+        return np.where(uniform > 0.5, 1.0, -1.0 if soft else 0.0).astype(np.float32)
+    normal = rng.standard_normal((n, units)).astype(np.float32)
+    if kind in ("Poisson", "MeanSquaredLogarithmicError"):
+        return np.abs(normal)
+    if kind == "MeanAbsolutePercentageError":  # of a target near 0 Keras' gradient has no digits
+        return normal + np.copysign(np.float32(0.1), normal)
+    return normal
 
 
 def weights_of(seed: int, n: int) -> np.ndarray:
@@ -71,7 +100,9 @@ def model(library: Any, n_in: int, units: int, activation: str) -> Any:
 
 @pytest.mark.parametrize(("kind", "arguments", "activation"), CASES)
 @few
-@given(seeds, counts, st.integers(1, 20), st.integers(2, 30), st.booleans(), st.booleans())
+@given(
+    seeds, counts, st.integers(1, 20), st.integers(2, 30), st.booleans(), st.booleans(), reductions
+)
 def test_through_a_model(
     kind: str,
     arguments: dict[str, Any],
@@ -82,6 +113,7 @@ def test_through_a_model(
     units: int,
     soft: bool,
     weighted: bool,
+    reduction: str,
 ) -> None:
     made = [model(library, n_in, units, activation) for library in (evengrad, keras)]
     # Logits of about 1: nowhere near the bounds that Keras holds probabilities in.
@@ -91,35 +123,65 @@ def test_through_a_model(
     (x,) = draws(seed + 1, (n, n_in))
     y = truth(kind, seed, n, units, soft=soft)
     weight = weights_of(seed, n) if weighted else None
-    losses = [getattr(library.losses, kind)(**arguments) for library in (evengrad, keras)]
+    losses = [
+        getattr(library.losses, kind)(**arguments, reduction=reduction)
+        for library in (evengrad, keras)
+    ]
     value, gradients = helpers.step_of_evengrad(made[0], losses[0], x, y, weight)
     expected, keras_gradients = helpers.step_of_keras(made[1], losses[1], x, y, weight)
-    errors.compare(kind, value, expected)
+    # Terms of both signs add up to what may be much less: 1 is their size.
+    top = 1.0 if kind in ("Poisson", "CosineSimilarity") else 0.0
+    errors.compare(kind, value, expected, top=top)
+    # As small as a gradient gets beside the numbers that it is a difference of.
     for a, b in zip(gradients, keras_gradients, strict=True):
-        errors.compare(kind, a, b)
+        errors.compare(kind, a, b, top=0.01)
 
 
-@pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY, MSE])
-@pytest.mark.parametrize("from_logits", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "from_logits"),
+    [(kind, False) for kind in EVERY] + [(kind, True) for kind in (SPARSE, CATEGORICAL, BINARY)],
+)
 @few
-@given(seeds, st.sampled_from([1, 20]), st.sampled_from([2, 17]), st.booleans())
+@given(
+    st.booleans(),
+    seeds,
+    st.sampled_from([1, 20]),
+    st.sampled_from([2, 17]),
+    st.booleans(),
+    st.booleans(),
+)
 def test_called(
-    kind: str, from_logits: bool, weighted: bool, seed: int, n: int, units: int, soft: bool
+    kind: str,
+    from_logits: bool,
+    weighted: bool,
+    seed: int,
+    n: int,
+    units: int,
+    soft: bool,
+    reduced: bool,
 ) -> None:
     """On arrays: numbers that need not add up to 1 where probabilities are expected."""
-    arguments = {} if kind == MSE else {"from_logits": from_logits}
+    entropy = kind.endswith("Crossentropy")
+    arguments: dict[str, Any] = {"from_logits": from_logits} if entropy else {}
+    if not reduced:
+        arguments["reduction"] = "none"
     ours, theirs = (getattr(library.losses, kind)(**arguments) for library in (evengrad, keras))
     y = truth(kind, seed, n, units, soft=soft)
     rng = np.random.default_rng(seed)
-    low, high = (-5.0, 5.0) if from_logits or kind == MSE else (0.01, 0.99)
+    positive = kind in ("KLDivergence", "Poisson") or (entropy and not from_logits)
+    low, high = (0.01, 0.99) if positive else (-5.0, 5.0)
     prediction = rng.uniform(low, high, (n, units)).astype(np.float32)
     weight = weights_of(seed, n) if weighted else None
-    errors.compare(
-        kind,
-        ours(y, prediction, sample_weight=weight),
-        theirs(y, prediction, sample_weight=weight),
+    made = ours(y, prediction, sample_weight=weight)
+    expected = np.asarray(theirs(y, prediction, sample_weight=weight))
+    errors.compare(kind, made, expected, top=1.0)
+    function = evengrad._names.snake_case(kind)
+    options = {"from_logits": from_logits} if entropy else {}
+    values, keras_values = (
+        np.asarray(getattr(library.losses, function)(y, prediction, **options))
+        for library in (evengrad, keras)
     )
+    errors.compare(kind, values, keras_values, top=1.0)
 
 
 @pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY])
@@ -135,7 +197,7 @@ def test_impossible_probabilities(kind: str) -> None:
         errors.compare(kind, made, expected)
 
 
-@pytest.mark.parametrize("kind", [CATEGORICAL, BINARY, MSE])
+@pytest.mark.parametrize("kind", [kind for kind in EVERY if kind != SPARSE])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_samples_of_several_axes(kind: str, weighted: bool) -> None:
     rng = np.random.default_rng(0)
@@ -150,7 +212,7 @@ def test_samples_of_several_axes(kind: str, weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("shape", [(7,), (7, 1)])
-@pytest.mark.parametrize("kind", [BINARY, MSE])
+@pytest.mark.parametrize("kind", [BINARY, MSE, "Huber"])
 def test_targets_as_a_vector(kind: str, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     prediction = rng.uniform(0.05, 0.95, (7, 1)).astype(np.float32)
@@ -163,7 +225,7 @@ def test_targets_as_a_vector(kind: str, shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("kind", [SPARSE, BINARY])
 def test_class_weight(kind: str) -> None:
-    """In train_on_batch; the metric is not weighted."""
+    """In train_on_batch; the metric is not weighted, the weighted one is."""
     units = 4 if kind == SPARSE else 1
     activation = "softmax" if kind == SPARSE else "sigmoid"
     (x, kernel) = draws(3, (32, 5), (5, units))
@@ -173,16 +235,48 @@ def test_class_weight(kind: str) -> None:
     for library in (evengrad, keras):
         made = model(library, 5, units, activation)
         made.set_weights([kernel, np.zeros(units, np.float32)])
-        made.compile(
-            library.optimizers.SGD(0.1), getattr(library.losses, kind)(), metrics=["accuracy"]
-        )
+        loss = getattr(library.losses, kind)()
+        names = {"metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}
+        made.compile(library.optimizers.SGD(0.1), loss, **names)
         logs = made.train_on_batch(x, y, class_weight=class_weight, return_dict=True)
         results.append((logs, made.get_weights()))
     (logs, weights), (keras_logs, keras_weights) = results
-    for key in ("loss", "accuracy"):
+    assert logs.keys() == keras_logs.keys() == {"loss", "accuracy", "weighted_accuracy"}
+    for key in logs:
         errors.compare("class_weight", logs[key], keras_logs[key])
     for a, b in zip(weights, keras_weights, strict=True):
         errors.compare("class_weight", a, b)
+
+
+# 50 steps with each loss, the partial last batch included; loss and metrics as fit reports them.
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum"])
+@pytest.mark.parametrize(
+    ("kind", "arguments", "activation"),
+    [case for case in CASES if case[1] in ({}, {"from_logits": False}, {"label_smoothing": 0.1})],
+)
+def test_fifty_steps(kind: str, arguments: dict[str, Any], activation: str, reduction: str) -> None:
+    x, *start = draws(1, (100, 6), (6, 8), (8,), (8, 5), (5,), spread=0.5)
+    y = truth(kind, 2, 100, 5)
+    weight = weights_of(3, 100)
+    made, histories = [], []
+    for library in (evengrad, keras):
+        layers = library.layers
+        network = library.Sequential(
+            [library.Input((6,)), layers.Dense(8, "tanh"), layers.Dense(5, activation)]
+        )
+        network.set_weights(start)
+        rate = 1e-3 if reduction == "sum" or "Percentage" in kind else 0.03
+        loss = getattr(library.losses, kind)(**arguments, reduction=reduction)
+        network.compile(library.optimizers.SGD(rate), loss)
+        options = {"epochs": 10, "batch_size": 22, "shuffle": False, "verbose": 0}
+        history = network.fit(x, y, sample_weight=weight, **options)
+        made.append(network.get_weights())
+        histories.append(history.history["loss"])
+    errors.compare("50 steps: loss", *histories, top=1.0)
+    for a, b in zip(*made, strict=True):
+        errors.compare_variable("50 steps: variables", a, b)
 
 
 # Where Keras is wrong. On JAX it makes probabilities first, holds them inside [1e-7, 1 - 1e-7] and
@@ -196,92 +290,85 @@ def wrong(kind: str, by: float) -> tuple[np.ndarray, np.ndarray]:
     return by * np.eye(3, 4), np.eye(4)[[1, 2, 3]]
 
 
+ENDINGS = ["argument", "activation layer", "softmax layer", "from_logits"]
+
+
+def ending_with(end: str, n: int, units: int, activation: str) -> evengrad.Sequential:
+    layers = evengrad.layers
+    dense = layers.Dense(units, activation if end == "argument" else None)
+    stack = [evengrad.Input((n,)), dense]
+    if end == "activation layer":
+        stack.append(layers.Activation(activation))
+    if end == "softmax layer":
+        stack.append(layers.Softmax())
+    return evengrad.Sequential(stack)
+
+
 @pytest.mark.parametrize("by", [0.0, 5.0, 14.0, 16.0, 17.0, 20.0, 50.0, 100.0, 1000.0])
-@pytest.mark.parametrize("from_logits", [False, True])
-@pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY])
-def test_gradient_never_vanishes(kind: str, from_logits: bool, by: float) -> None:
+@pytest.mark.parametrize(
+    ("kind", "end", "smoothing"),
+    [
+        *((SPARSE, end, 0.0) for end in ENDINGS),
+        *((CATEGORICAL, end, smoothing) for end in ENDINGS for smoothing in (0.0, 0.1)),
+        *((BINARY, end, s) for end in ENDINGS if end != "softmax layer" for s in (0.0, 0.1)),
+    ],
+)
+def test_gradient_never_vanishes(kind: str, end: str, by: float, smoothing: float) -> None:
     logits, target = wrong(kind, by)
     n, units = logits.shape
-    activation = "sigmoid" if kind == BINARY else "softmax"
-    made = model(evengrad, n, units, "linear" if from_logits else activation)
+    made = ending_with(end, n, units, "sigmoid" if kind == BINARY else "softmax")
     made.set_weights([logits, np.zeros(units)])
     y = target.argmax(axis=1) if kind == SPARSE else target
-    loss = getattr(evengrad.losses, kind)(from_logits=from_logits)
+    arguments = {"label_smoothing": smoothing} if smoothing else {}
+    loss = getattr(evengrad.losses, kind)(from_logits=end == "from_logits", **arguments)
     # With the identity as input the kernel's gradient is that of the logits.
     value, gradients = helpers.step_of_evengrad(made, loss, np.eye(n, dtype=np.float32), y, None)
+    smoothed = target * (1 - smoothing) + smoothing / max(2, units)
     formula = reference.sigmoid_cross_entropy if kind == BINARY else reference.softmax_cross_entropy
-    losses, p_minus_y = formula(logits, target)
+    losses, p_minus_y = formula(logits, smoothed)
     errors.compare("wrong by up to 1000 logits", value, losses.mean())
     errors.compare("wrong by up to 1000 logits", gradients[0], p_minus_y)
     errors.compare("wrong by up to 1000 logits", gradients[1], p_minus_y.sum(axis=0))
     assert np.abs(p_minus_y).max() > 0.1
 
 
-# Metrics
+@pytest.mark.parametrize("kind", [SPARSE, CATEGORICAL, BINARY])
+def test_outputs_stay_probabilities(kind: str) -> None:
+    """Where the loss computes the last activation, metrics and predict see what it gives."""
+    activation = "sigmoid" if kind == BINARY else "softmax"
+    (x, kernel) = draws(3, (40, 5), (5, 4))
+    made = model(evengrad, 5, 4, activation)
+    made.set_weights([kernel, np.zeros(4, np.float32)])
 
-METRICS = [
-    "SparseCategoricalAccuracy",
-    "CategoricalAccuracy",
-    "BinaryAccuracy",
-    "MeanSquaredError",
-    "MeanAbsoluteError",
-]
+    def mean_output(y_true: Any, y_pred: Any) -> Any:
+        return y_pred[:, 0]
 
-
-@pytest.mark.parametrize("name", METRICS)
-@few
-@given(seeds, st.sampled_from([2, 17]))
-def test_metric(name: str, seed: int, units: int) -> None:
-    """Over three batches; predictions from a few numbers, so that there are ties."""
-    ours, theirs = (getattr(library.metrics, name)() for library in (evengrad, keras))
-    rng = np.random.default_rng(seed)
-    for n in (20, 20, 1):
-        prediction = (rng.integers(0, 5, (n, units)) / 4).astype(np.float32)
-        y: np.ndarray = rng.integers(0, 2, (n, units)).astype(np.float32)
-        if name == "SparseCategoricalAccuracy":
-            y = rng.integers(0, units, n)
-        if name == "CategoricalAccuracy":
-            y = np.eye(units, dtype=np.float32)[rng.integers(0, units, n)]
-        ours.update_state(y, prediction)
-        theirs.update_state(y, prediction)
-        errors.compare("metrics", ours.result(), float(theirs.result()))
-    ours.reset_state()
-    assert ours.result() == 0.0
+    made.compile(evengrad.optimizers.SGD(0.0), getattr(evengrad.losses, kind)(), [mean_output])
+    outputs = reference.softmax_forward(x @ kernel)
+    if kind == BINARY:
+        outputs = 1.0 / (1.0 + np.exp(-(x @ kernel)))
+    errors.compare("outputs of fused losses", made.predict(x), outputs)
+    y = truth(kind, 1, 40, 4)
+    for logs in (made.train_on_batch(x, y), made.evaluate(x, y, verbose=0)):
+        errors.compare("outputs of fused losses", logs[1], outputs[:, 0].mean())
 
 
-@pytest.mark.parametrize("name", METRICS[1:])
-def test_metric_of_soft_targets_and_several_axes(name: str) -> None:
-    rng = np.random.default_rng(0)
-    y, prediction = rng.uniform(size=(2, 6, 4, 5)).astype(np.float32)
-    ours, theirs = (getattr(library.metrics, name)() for library in (evengrad, keras))
-    errors.compare("metrics", ours(y, prediction), float(theirs(y, prediction)))
-
-
-@pytest.mark.parametrize(
-    ("kind", "activation", "units"),
-    [
-        (SPARSE, "softmax", 4),
-        (CATEGORICAL, "softmax", 4),
-        (BINARY, "sigmoid", 1),
-        (MSE, "linear", 3),
-    ],
-)
-@pytest.mark.parametrize("weighted", [False, True])
-def test_metrics_in_compile(kind: str, activation: str, units: int, weighted: bool) -> None:
-    """By name, "accuracy" as the loss and the outputs say; sample weights are not theirs."""
-    (x, kernel) = draws(3, (50, 5), (5, units))
-    y = truth(kind, 4, 50, units)
-    weight = weights_of(5, 50) if weighted else None
-    names = ["mse", "mae"] if kind == MSE else ["accuracy"]
-    results = []
+@pytest.mark.parametrize("after", ["Dropout", "Flatten"])
+@pytest.mark.parametrize("kind", [SPARSE, BINARY])
+def test_layers_after_the_last_activation(kind: str, after: str) -> None:
+    activation = "sigmoid" if kind == BINARY else "softmax"
+    parameters = draws(0, (6, 4), (4,), spread=0.4)
+    made = []
     for library in (evengrad, keras):
-        made = model(library, 5, units, activation)
-        made.set_weights([kernel, np.zeros(units, np.float32)])
-        made.compile("sgd", getattr(library.losses, kind)(), metrics=names)
-        results.append(
-            made.evaluate(x, y, batch_size=16, sample_weight=weight, verbose=0, return_dict=True)
-        )
-    ours, theirs = results
-    assert ours.keys() == theirs.keys()
-    for key in ours:
-        errors.compare("metrics", ours[key], theirs[key])
+        last = library.layers.Dropout(0.0) if after == "Dropout" else library.layers.Flatten()
+        dense = library.layers.Dense(4, activation)
+        made.append(library.Sequential([library.Input((6,)), dense, last]))
+        made[-1].set_weights(parameters)
+    (x,) = draws(1, (20, 6))
+    y = truth(kind, 2, 20, 4)
+    losses = [getattr(library.losses, kind)() for library in (evengrad, keras)]
+    value, gradients = helpers.step_of_evengrad(made[0], losses[0], x, y)
+    expected, keras_gradients = helpers.step_of_keras(made[1], losses[1], x, y)
+    errors.compare("unfused", value, expected)
+    for a, b in zip(gradients, keras_gradients, strict=True):
+        errors.compare("unfused", a, b)

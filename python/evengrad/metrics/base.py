@@ -1,0 +1,218 @@
+"""The base of all metrics, and those that are means over rows of outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evengrad import _core, _python, _validation
+from evengrad._family import Configured
+from evengrad._names import snake_case
+from evengrad._program import Outputs, Program, outputs_of
+from evengrad.losses.base import Loss
+
+if TYPE_CHECKING:
+    from evengrad._core import F64
+
+
+class Metric(Configured):
+    """Base of the metrics, given to `compile` or fed by hand, and of metrics of your own.
+
+    A metric keeps sums, to which each batch adds, and makes its result of them. One of your own
+    says what it does in Python, with numpy: `call`, whose values are averaged.
+
+    Parameters
+    ----------
+    name : str, optional
+        Default: the class name in snake case.
+    dtype : optional
+        float32, the only one there is.
+    """
+
+    sparse: ClassVar[bool] = False  # y_true: class numbers
+    strict: ClassVar[bool] = False  # of the other kind of truth it makes no sense
+
+    def __init__(self, name: str | None = None, dtype: Any = None) -> None:
+        self.name = name or snake_case(type(self).__name__)
+        _validation.check_dtype(self.name, dtype)
+        self.reset_state()
+
+    def reset_state(self) -> None:
+        """Start again."""
+        self._sums: F64 | None = None
+
+    def call(self, y_true: NDArray[Any], y_pred: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the values of a batch; for metrics of your own.
+
+        Parameters
+        ----------
+        y_true, y_pred : ndarray (n, ..., outputs)
+            Read-only; y_true (n,) of int32 where the loss is one of class numbers.
+
+        Returns
+        -------
+        ndarray (n, ...)
+            One value for each row of outputs.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.call")
+
+    @property
+    def in_python(self) -> bool:
+        """Whether `call` says what the metric does."""
+        return type(self).call is not Metric.call
+
+    def size(self, outputs: int) -> int:
+        """Return the number of sums for rows of that many outputs."""
+        del outputs
+        return 2
+
+    def record(self, program: Program, outputs: Outputs, sums: F64) -> None:
+        """Record what a batch adds to the sums."""
+        if not self.in_python:
+            raise NotImplementedError(f"{type(self).__name__}.record")
+        _python.record_metric(self, program, outputs, sums)
+
+    def check_truth(self, outputs: Outputs) -> None:
+        """Refuse a truth of the other kind, which is what the model's loss reads."""
+        if self.strict and self.sparse != (outputs.labels is not None):
+            kinds = "targets in the shape of the outputs", "class numbers"
+            wanted, got = (kinds[kind] for kind in (self.sparse, not self.sparse))
+            raise ValueError(
+                f"{self.name}: expected {wanted}, got {got}, as the loss reads them; "
+                f"use {'' if self.sparse else 'sparse_'}{self.name.removeprefix('sparse_')} instead"
+            )
+
+    def value(self, sums: F64) -> Any:
+        """Return the result of sums, a number or an array: here the first over the second."""
+        return sums[0] / sums[1] if sums[1] else 0.0
+
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
+        """Add predictions (n, ...) and their truth, with weights (n,)."""
+        x = _validation.features(self.name, "y_pred", y_pred)
+        weight = None
+        if sample_weight is not None:
+            weight = _validation.sample_weights(self.name, sample_weight, len(x))
+        sums = np.zeros(self.size(x.shape[-1]))
+        if self._sums is not None and self._sums.shape != sums.shape:
+            raise ValueError(
+                f"{self.name}: expected as many outputs as before, got y_pred of shape {x.shape}; "
+                "call reset_state first"
+            )
+        if self.in_python:
+            truth = _validation.as_array(self.name, "y_true", y_true)
+            sums += _python.sums_of(self, truth, x, weight)
+        else:
+            if self.sparse:
+                truth = _validation.labels(self.name, "y_true", y_true, len(x), x.shape[1])
+            else:
+                truth = _validation.targets(self.name, "y_true", y_true, len(x), x.shape[1:])
+            program, outputs = outputs_of(x, truth, sparse=self.sparse, weight=weight)
+            self.record(program, outputs, sums)
+            program.run(len(x))
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def result(self) -> Any:
+        """Return the metric of all that was added: float32, a number or an array."""
+        value = self.value(np.zeros(self.size(1)) if self._sums is None else self._sums)
+        return np.float32(value) if np.ndim(value) == 0 else np.asarray(value, np.float32)
+
+    def __call__(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Any:
+        """update_state, then result."""
+        self.update_state(y_true, y_pred, sample_weight)
+        return self.result()
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal metric."""
+        return {"name": self.name}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}={self.result()}>"
+
+
+class RowMean(Metric):
+    """Mean over rows of what a kernel makes of each."""
+
+    kind: ClassVar[str] = ""  # the kernel's name
+
+    @property
+    def parameters(self) -> tuple[float, ...]:
+        """What the kernel takes besides arrays."""
+        return ()
+
+    def record(self, program: Program, outputs: Outputs, sums: F64) -> None:
+        """Record sums += (sum of weight * value, sum of weight)."""
+        self.check_truth(outputs)
+        y, _, labels, target, weight = outputs
+        program.metric(self.kind, y, labels, target, weight, sums, self.parameters)
+
+
+class LossMean(Metric):
+    """Mean over rows of a loss."""
+
+    def __init__(self, loss: Loss, name: str, dtype: Any) -> None:
+        self._loss = loss
+        super().__init__(name, dtype)
+
+    @property
+    def sparse(self) -> bool:  # type: ignore[override]
+        """Whether y_true are class numbers."""
+        return self._loss.sparse
+
+    def record(self, program: Program, outputs: Outputs, sums: F64) -> None:
+        """Record sums += (sum of weight * loss, sum of weight)."""
+        self.check_truth(outputs)
+        kernel, _ = self._loss.kernel("")
+        if _core.losses[kernel].overwrites:  # others want the logits too
+            copy = program.like(outputs.y)
+            program.activation_forward("linear", outputs.y, copy)
+            outputs = outputs._replace(y=copy)
+        y, _, labels, target, weight = outputs
+        program.loss(kernel, y, labels, target, weight, None, sums, self._loss.parameters, "none")
+
+
+class MeanMetricWrapper(Metric):
+    """Mean of what a function of yours returns.
+
+    Parameters
+    ----------
+    fn : callable
+        fn(y_true, y_pred, **kwargs): one value for each row of outputs, as `Metric.call`.
+    name : str, optional
+        Default: the function's name.
+    dtype : optional
+        float32, the only one there is.
+    **kwargs
+        More arguments for fn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evengrad import metrics
+    >>> def largest_error(y_true, y_pred):
+    ...     return np.abs(y_pred - y_true).max(axis=-1)
+    >>> metrics.MeanMetricWrapper(largest_error)([[0.0, 0.0]], [[1.0, -3.0]])
+    np.float32(3.0)
+    """
+
+    def __init__(
+        self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **kwargs: Any
+    ) -> None:
+        own = getattr(fn, "__name__", snake_case(type(fn).__name__))
+        super().__init__(name or own, dtype)
+        self._fn, self._kwargs = fn, kwargs
+
+    def call(self, y_true: NDArray[Any], y_pred: NDArray[np.float32]) -> NDArray[Any]:
+        """Return fn(y_true, y_pred)."""
+        values: NDArray[Any] = self._fn(y_true, y_pred, **self._kwargs)
+        return values
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal metric."""
+        return super().get_config() | {"fn": self._fn} | self._kwargs
