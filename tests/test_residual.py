@@ -662,6 +662,44 @@ def test_auto_kernels_inside() -> None:
     assert before == pytest.approx([linear], rel=0.05)
 
 
+def test_penalties_and_constraints_inside() -> None:
+    keras.utils.set_random_seed(18)
+    norm = layers.LayerNormalization(gamma_regularizer="l2", gamma_constraint="non_neg")
+    block = layers.Residual([norm, layers.Dense(4, kernel_regularizer="l1")])
+    model = keras.Sequential([keras.Input((4,)), keras.Sequential([block])])
+    x = draws(16, 4)
+    assert norm.gamma is not None
+    norm.set_weights([[1.0, -1.0, 2.0, 0.5], np.zeros(4)])
+    kernel = block.layers[1].get_weights()[0].astype(np.float64)
+    right = [0.01 * 6.25, 0.01 * np.abs(kernel).sum()]
+    assert model.losses == pytest.approx(right, rel=1e-6)
+    model.compile(SGD(0.0), "mse")
+    plain = float(np.mean((model.predict(x).astype(np.float64) - x) ** 2))
+    assert model.evaluate(x, x, verbose=0) == pytest.approx(plain + sum(right), rel=1e-5)
+    model.train_on_batch(x, x)
+    np.testing.assert_array_equal(norm.gamma.numpy(), [1.0, 0.0, 2.0, 0.5])
+
+
+def test_what_is_not_finite_is_named_inside() -> None:
+    block = layers.Residual([layers.Dense(4, name="inner")], name="block")
+    inside = keras.Sequential([layers.Dense(4), layers.Activation("exponential", name="e")])
+    model = keras.Sequential([keras.Input((4,)), inside, block])
+    model.compile(SGD(0.1), "mse")
+    x = draws(8, 4)
+    x[3] = 1e4
+    with pytest.raises(keras.NonFiniteError, match="nor is the output of e in row 3") as caught:
+        model.train_on_batch(x, x)
+    assert caught.value.layer == "e"
+    tiny = layers.Dense(4, kernel_initializer=initializers.Constant(1e-12), name="tiny")
+    model = keras.Sequential([keras.Input((4,)), keras.Sequential([tiny], name="around")])
+    model.compile(SGD(0.1), "mse")
+    with pytest.raises(
+        keras.NonFiniteError, match=r"the gradient of .*around/tiny/kernel"
+    ) as caught:
+        model.train_on_batch(np.full((8, 4), 1e26), np.zeros((8, 4)))
+    assert caught.value.layer == "tiny"
+
+
 # Fixup
 
 
@@ -782,6 +820,10 @@ def test_a_graph_of_calls_is_refused() -> None:
         TypeError, match=r"layers do not make graphs: give them to an evengrad\.Seq"
     ):
         layers.Dense(3)(keras.Input((4,)))  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"layers do not make graphs: give them to an evengrad\.Seq"
+    ):
+        keras.Sequential([layers.Dense(3)])(keras.Input((4,)))
 
 
 @pytest.mark.parametrize("cls", ["Dense", "LayerNormalization", "Residual"])

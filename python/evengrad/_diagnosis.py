@@ -38,11 +38,11 @@ class Culprit(NamedTuple):
 def of_gradient(model: Trainer, recording: Recording, number: int) -> Culprit:
     """Name a variable, by its number in the recording."""
     variable = recording.variables[number]
-    owners = [layer.name for layer in _stack.flat(model.layers) if variable in layer.variables]
+    owners = [p.name for p in _stack.every(model.layers) if variable in p.variables]
     what = f"the gradient of {variable.path}"
     if np.isfinite(recording.norms[number]):
         what = f"the learning rate times {what}"
-    return Culprit(variable.path, owners[0], (), f"{what} is not finite.", _TAME)
+    return Culprit(variable.path, owners[-1], (), f"{what} is not finite.", _TAME)
 
 
 def of_loss(model: Trainer, data: Data, rows: Rows) -> Culprit:
@@ -71,7 +71,8 @@ def _bad(array: NDArray[Any] | None, rows: Rows) -> Rows:
 def _outputs(model: Trainer, x: NDArray[np.float32]) -> list[tuple[str, NDArray[np.float32]]]:
     """Outputs of the layers in training mode, with the random numbers of the failed step."""
     found, draws = [], 0
-    shape, layers = model.sample_shape(), _stack.flat(model.layers)
+    shape = model.sample_shape()
+    layers = _stack.flat(model.layers)
     for i, layer in enumerate(layers):
         program = Program(len(x), training=True)
         program.skip_draws(draws)
@@ -80,7 +81,7 @@ def _outputs(model: Trainer, x: NDArray[np.float32]) -> list[tuple[str, NDArray[
         else:
             source = _recording.batch_input(program, shape, layers)
         source[...] = x.reshape(source.shape)
-        y = _stack.forward(program, [layer], source)
+        y = layer.record(program, source)
         if len(program):
             iteration = model.optimizer.iterations + 1
             program.run(program.capacity, iteration=iteration, seed=model.seed)

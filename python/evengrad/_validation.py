@@ -185,6 +185,11 @@ def features(who: str, name: str, data: Any, shape: tuple[int, ...] | None = Non
 
     A vector counts as n samples of one feature where that is what `shape` says.
     """
+    if hasattr(data, "compute_output_shape"):
+        raise TypeError(
+            f"{who}: expected {name} to be an array, got {data}; layers do not make graphs: give "
+            "them to an evengrad.Sequential, those with a shortcut around them to layers.Residual"
+        )
     array = as_array(who, name, data)
     if array.ndim == 1 and shape == (1,):
         array = array[:, None]

@@ -314,11 +314,6 @@ class Layer(Versioned):
 
     def __call__(self, inputs: ArrayLike, training: bool = False) -> NDArray[np.float32]:
         """Run on a batch at once and return a new array."""
-        if isinstance(inputs, Layer):
-            raise TypeError(
-                f"{self}: expected an array, got {inputs}; layers do not make graphs: give them to "
-                "an evengrad.Sequential, those around which a shortcut leads to layers.Residual"
-            )
         x = _validation.features(str(self), "inputs", inputs)
         self.build_once(x.shape[1:])
         assert self.output_shape is not None

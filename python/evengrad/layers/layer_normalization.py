@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evengrad import _validation, initializers
+from evengrad import _validation, constraints, initializers, regularizers
 from evengrad._program import Program
 from evengrad.layers._axes import checked_axis, last_axes
 from evengrad.layers.base import Layer, Shape
@@ -31,6 +31,10 @@ class LayerNormalization(Layer):
         Whether there is a beta, a gamma.
     beta_initializer, gamma_initializer : str or Initializer
         Defaults "zeros" and "ones".
+    beta_regularizer, gamma_regularizer : str or Regularizer, optional
+        Penalty in training, see `evengrad.regularizers`.
+    beta_constraint, gamma_constraint : str or Constraint, optional
+        Applied after each update, see `evengrad.constraints`.
     rms_scaling : bool
         False; Keras' formula for True, deprecated there, is not here.
     **kwargs
@@ -65,6 +69,10 @@ class LayerNormalization(Layer):
         scale: bool = True,
         beta_initializer: str | initializers.Initializer = "zeros",
         gamma_initializer: str | initializers.Initializer = "ones",
+        beta_regularizer: str | regularizers.Regularizer | None = None,
+        gamma_regularizer: str | regularizers.Regularizer | None = None,
+        beta_constraint: str | constraints.Constraint | None = None,
+        gamma_constraint: str | constraints.Constraint | None = None,
         *,
         rms_scaling: bool = False,
         **kwargs: Any,
@@ -77,6 +85,10 @@ class LayerNormalization(Layer):
         self.scale = _validation.check_flag(who, "scale", scale)
         self.beta_initializer = initializers.of_layer(beta_initializer)
         self.gamma_initializer = initializers.of_layer(gamma_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_constraint = constraints.get(beta_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
         self.rms_scaling = _validation.check_flag(who, "rms_scaling", rms_scaling)
         if self.rms_scaling:
             raise ValueError(
@@ -90,9 +102,23 @@ class LayerNormalization(Layer):
         """Gamma and beta."""
         shape = last_axes(str(self), self.axis, input_shape)
         if self.scale:
-            self.gamma = self.add_weight(shape, self.gamma_initializer, "gamma", flat=True)
+            self.gamma = self.add_weight(
+                shape,
+                self.gamma_initializer,
+                "gamma",
+                flat=True,
+                regularizer=self.gamma_regularizer,
+                constraint=self.gamma_constraint,
+            )
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, "beta", flat=True)
+            self.beta = self.add_weight(
+                shape,
+                self.beta_initializer,
+                "beta",
+                flat=True,
+                regularizer=self.beta_regularizer,
+                constraint=self.beta_constraint,
+            )
 
     def forward(self, program: Program, x: F32) -> F32:
         """Record the normalization of rows as long as what is normalized together."""
@@ -122,9 +148,17 @@ class LayerNormalization(Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal layer."""
         own = ("axis", "epsilon", "center", "scale", "rms_scaling")
-        names = ("beta_initializer", "gamma_initializer")
+        kinds: dict[str, Any] = {
+            "initializer": initializers,
+            "regularizer": regularizers,
+            "constraint": constraints,
+        }
         return (
             super().get_config()
             | {name: getattr(self, name) for name in own}
-            | {name: initializers.serialize(getattr(self, name)) for name in names}
+            | {
+                f"{part}_{kind}": module.serialize(getattr(self, f"{part}_{kind}"))
+                for kind, module in kinds.items()
+                for part in ("beta", "gamma")
+            }
         )
