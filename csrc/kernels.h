@@ -1,7 +1,9 @@
 // The seam between the kernels, compiled once per instruction set, and the rest, compiled once:
-// the table of kernels. What they are given is in arguments.h, what all have in common in step.h.
+// the table of kernels. What they are given is in arguments.h and
+// update_arguments.h, what all have in common in step.h.
 #pragma once
 #include "arguments.h"
+#include "update_arguments.h"
 
 namespace evengrad {
 

@@ -13,7 +13,7 @@ import pkgutil
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -188,6 +188,63 @@ def test_examples_in_docstrings_run(name: str) -> None:
     for test in doctest.DocTestFinder(exclude_empty=True).find(module):
         runner.run(test, out=said.append)
     assert runner.summarize(verbose=False).failed == 0, "\n".join(said)
+
+
+# What a docstring holds: a public function or class names its parameters, says where it comes
+# from if it comes from somewhere, and has an example that runs.
+
+# The modules that users know; what they show may live in others.
+PUBLIC = [
+    "evengrad",
+    *(f"evengrad.{name}" for name in (
+        "activations", "callbacks", "constraints", "datasets", "initializers", "layers", "losses",
+        "metrics", "models", "optimizers", "optimizers.clipping", "optimizers.schedules",
+        "regularizers", "utils",
+    )),
+]  # fmt: skip
+
+
+def sections(text: str) -> dict[str, str]:
+    """The sections of a numpydoc docstring by their titles."""
+    found = re.findall(r"(?ms)^([A-Z][a-z]+)\n-{3,}\n(.*?)(?=^[A-Z][a-z]+\n-{3,}\n|\Z)", text)
+    return dict(found)
+
+
+def documented_parameters(value: object) -> set[str]:
+    """Those of the docstring and, for a class, of the classes that it comes from."""
+    owners = inspect.getmro(value) if inspect.isclass(value) else [value]
+    named: set[str] = set()
+    for owner in owners:
+        lines = sections(inspect.getdoc(owner) or "").get("Parameters", "").splitlines()
+        named |= {n for line in lines if line[:1].strip() for n in re.findall(r"\w+", line)}
+    return named
+
+
+def shortcomings(value: type | Callable[..., object]) -> Iterator[str]:
+    text = inspect.getdoc(value) or ""
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        parameters = ()
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    wanted = {p.name for p in parameters if p.kind not in variable}
+    if missing := wanted - documented_parameters(value):
+        yield f"parameters {', '.join(sorted(missing))}"
+    if ">>>" not in sections(text).get("Examples", ""):
+        yield "an example"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_docstrings_hold_what_a_user_looks_for(name: str) -> None:
+    module = load(name)
+    short = []
+    for n in public(module):
+        value = getattr(module, n)
+        if not (inspect.isclass(value) or inspect.isfunction(value)):
+            continue
+        if value.__module__.startswith("evengrad"):
+            short += [f"{name}.{n}: {text}" for text in shortcomings(value)]
+    assert short == [], "\n".join(short)
 
 
 def test_there_are_examples() -> None:

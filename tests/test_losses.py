@@ -52,7 +52,7 @@ def inputs(kind: str, rows: int, columns: int) -> tuple[F32, F32]:
     return x, t
 
 
-def error_bounds(kind: str, x: Any, t: Any) -> tuple[Any, Any]:
+def error_bounds(kind: str, x: Any, t: Any) -> tuple[Any, Any]:  # noqa: PLR0911
     """Of each row's loss and of each gradient, before weights and the number of rows.
 
     In units: n / 16 + 16 roundings for a sum of n terms, which goes by lanes and some rows, 4 for a
@@ -239,7 +239,12 @@ def test_label_smoothing(kind: str, smoothing: float) -> None:
     for columns in (1, 10, 40):
         x, t = inputs(kind, 9, columns)
         x_, dx, result = batch(x), output(9, columns), np.zeros(2)
-        run(9, lambda p: p.loss(kind, x_, None, batch(t), None, dx, result, [smoothing]))
+        arrays = x_, None, batch(t), None, dx, result
+
+        def record(p: _core.Program, arrays: tuple[Any, ...] = arrays) -> None:
+            p.loss(kind, *arrays, [smoothing])
+
+        run(9, record)
         parts = 2 if kind in ("sigmoid_cross_entropy", "binary_cross_entropy") else columns
         smooth = t.astype(np.float64) * (1.0 - smoothing) + smoothing / parts
         total, gradient, _ = reference.loss(kind, x, smooth)

@@ -100,7 +100,12 @@ def test_accuracy_of_ties_and_nan_is_that_of_argmax(columns: int) -> None:
     for labels, right in ((first, 8.0), (np.where(first == 0, 1, 0), 0.0)):
         result = np.zeros(2)
         padded = np.concatenate([labels, np.zeros(SPARE, np.int32)]).astype(np.int32)
-        run(8, lambda p: p.metric("categorical_accuracy", batch(x), padded, None, None, result))
+        arrays = batch(x), padded, None, None, result
+
+        def record(p: _core.Program, arrays: tuple[Any, ...] = arrays) -> None:
+            p.metric("categorical_accuracy", *arrays)
+
+        run(8, record)
         assert result[0] == right
     # The target has ties and NaN as well.
     result = np.zeros(2)

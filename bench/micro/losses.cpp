@@ -12,7 +12,7 @@ namespace evengrad::bench {
 
 namespace {
 
-const Shape kShapes[] = {{32, 10}, {1024, 1}, {1024, 10}, {1024, 1000}};
+const Shape kShapes[] = {{32, 10}, {1024, 2}, {1024, 10}, {1024, 1000}};
 
 using Row = std::vector<double>;
 double sum(const Row& x) {

@@ -84,6 +84,13 @@ class Dropout(_Rate):
     References
     ----------
     .. [1] Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> dropout = layers.Dropout(0.5, seed=1)
+    >>> sorted(set(dropout([[1.0] * 64], training=True)[0].tolist()))
+    [0.0, 2.0]
     """
 
     def _draw(self, program: Program, x: F32, y: F32, key: int, *, gradient: bool) -> None:

@@ -21,6 +21,12 @@ class InputLayer(Layer):
         Shape of one sample, without the batch.
     **kwargs
         Of `Layer`: name.
+
+    Examples
+    --------
+    >>> from evengrad import layers
+    >>> layers.InputLayer((4,)).declared_shape
+    (4,)
     """
 
     def __init__(self, shape: Sequence[int] | None = None, **kwargs: Any) -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 def serialize(layer: Part) -> dict[str, Any]:
     """Return the class name and arguments of a layer, or of a model that is part of another.
 
+    Parameters
+    ----------
+    layer : Layer or Sequential
+
     Examples
     --------
     >>> from evengrad import layers

@@ -140,6 +140,10 @@ def _of_function(function: Callable[..., Any]) -> Loss:
 def serialize(loss: Loss) -> dict[str, Any]:
     """Return the class name and arguments of a loss, fit for JSON.
 
+    Parameters
+    ----------
+    loss : Loss
+
     Examples
     --------
     >>> from evengrad import losses

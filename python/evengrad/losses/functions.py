@@ -29,6 +29,11 @@ def _values(loss: Loss, y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.floa
 def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     """Mean of (y_pred - y_true)^2; see `MeanSquaredError`.
 
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
+
     Examples
     --------
     >>> from evengrad import losses
@@ -40,6 +45,11 @@ def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float
 
 def mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     """Mean of |y_pred - y_true|; see `MeanAbsoluteError`.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
 
     Examples
     --------
@@ -53,6 +63,11 @@ def mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.floa
 def mean_absolute_percentage_error(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     """100 times the mean of |y_pred - y_true| / |y_true|; see `MeanAbsolutePercentageError`.
 
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
+
     Examples
     --------
     >>> from evengrad import losses
@@ -64,6 +79,11 @@ def mean_absolute_percentage_error(y_true: ArrayLike, y_pred: ArrayLike) -> NDAr
 
 def mean_squared_logarithmic_error(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     """Mean squared difference of ln(1 + y); see `MeanSquaredLogarithmicError`.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
 
     Examples
     --------
@@ -77,6 +97,13 @@ def mean_squared_logarithmic_error(y_true: ArrayLike, y_pred: ArrayLike) -> NDAr
 def huber(y_true: ArrayLike, y_pred: ArrayLike, delta: float = 1.0) -> NDArray[np.float32]:
     """Mean of a parabola that becomes a line at delta; see `Huber`.
 
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
+    delta : float, above 0, default 1
+        Where.
+
     Examples
     --------
     >>> from evengrad import losses
@@ -88,6 +115,11 @@ def huber(y_true: ArrayLike, y_pred: ArrayLike, delta: float = 1.0) -> NDArray[n
 
 def log_cosh(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     """Mean of ln cosh(y_pred - y_true); see `LogCosh`.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
 
     Examples
     --------
@@ -101,6 +133,11 @@ def log_cosh(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
 def poisson(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     """Mean of y_pred - y_true ln y_pred; see `Poisson`.
 
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
+
     Examples
     --------
     >>> from evengrad import losses
@@ -112,6 +149,13 @@ def poisson(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
 
 def cosine_similarity(y_true: ArrayLike, y_pred: ArrayLike, axis: int = -1) -> NDArray[np.float32]:
     """Minus the cosine of the angle between y_true and y_pred; see `CosineSimilarity`.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
+    axis : int, default -1
+        -1, the only one there is.
 
     Examples
     --------
@@ -125,6 +169,11 @@ def cosine_similarity(y_true: ArrayLike, y_pred: ArrayLike, axis: int = -1) -> N
 def hinge(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     """Mean of max(1 - y_true y_pred, 0); see `Hinge`.
 
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
+
     Examples
     --------
     >>> from evengrad import losses
@@ -136,6 +185,11 @@ def hinge(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
 
 def squared_hinge(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     """Mean of max(1 - y_true y_pred, 0)^2; see `SquaredHinge`.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
 
     Examples
     --------
@@ -149,6 +203,11 @@ def squared_hinge(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
 def categorical_hinge(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     """max(0, 1 + max((1 - y_true) y_pred) - sum(y_true y_pred)); see `CategoricalHinge`.
 
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
+
     Examples
     --------
     >>> from evengrad import losses
@@ -160,6 +219,11 @@ def categorical_hinge(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float3
 
 def kl_divergence(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     """Sum of y_true ln(y_true / y_pred); see `KLDivergence`.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
 
     Examples
     --------
@@ -178,6 +242,17 @@ def binary_crossentropy(
     axis: int = -1,
 ) -> NDArray[np.float32]:
     """Mean of -y ln p - (1 - y) ln(1 - p); see `BinaryCrossentropy`.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
+    from_logits : bool, default False
+        Whether y_pred are logits.
+    label_smoothing : float in [0, 1], default 0
+        How far the truth is moved towards equal shares.
+    axis : int, default -1
+        -1, the only one there is.
 
     Examples
     --------
@@ -198,6 +273,17 @@ def categorical_crossentropy(
 ) -> NDArray[np.float32]:
     """-sum y ln p; see `CategoricalCrossentropy`.
 
+    Parameters
+    ----------
+    y_true, y_pred : array_like (..., outputs)
+        Truth and prediction.
+    from_logits : bool, default False
+        Whether y_pred are logits.
+    label_smoothing : float in [0, 1], default 0
+        How far the truth is moved towards equal shares.
+    axis : int, default -1
+        -1, the only one there is.
+
     Examples
     --------
     >>> from evengrad import losses
@@ -216,6 +302,19 @@ def sparse_categorical_crossentropy(
     axis: int = -1,
 ) -> NDArray[np.float32]:
     """-ln p[y] for class numbers y; see `SparseCategoricalCrossentropy`.
+
+    Parameters
+    ----------
+    y_true : array_like of int (...)
+        Class numbers.
+    y_pred : array_like (..., outputs)
+        Predictions.
+    from_logits : bool, default False
+        Whether y_pred are logits.
+    ignore_class : int, optional
+        Rows of this class have loss 0.
+    axis : int, default -1
+        -1, the only one there is.
 
     Examples
     --------

@@ -152,6 +152,10 @@ def _complete(metric: Metric) -> Metric:
 def serialize(metric: Metric) -> dict[str, Any]:
     """Return the class name and arguments of a metric, fit for JSON.
 
+    Parameters
+    ----------
+    metric : Metric
+
     Examples
     --------
     >>> from evengrad import metrics

@@ -30,6 +30,16 @@ class Metric(Configured):
         Default: the class name in snake case.
     dtype : optional
         float32, the only one there is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evengrad import metrics
+    >>> class Worst(metrics.Metric):
+    ...     def call(self, y_true, y_pred):
+    ...         return np.abs(y_true - y_pred).max(axis=-1)
+    >>> float(Worst()([[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 0.0]]))
+    1.5
     """
 
     sparse: ClassVar[bool] = False  # y_true: class numbers
