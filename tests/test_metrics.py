@@ -97,20 +97,18 @@ def test_accuracy_of_ties_and_nan_is_that_of_argmax(columns: int) -> None:
     x = np.full((8, columns), -9.0, np.float32)
     x[:4, :3], x[4:, -3:] = rows, rows
     first = x.argmax(axis=1).astype(np.int32)
-    for labels, right in ((first, 8.0), (np.where(first == 0, 1, 0), 0.0)):
-        result = np.zeros(2)
-        padded = np.concatenate([labels, np.zeros(SPARE, np.int32)]).astype(np.int32)
-        arrays = batch(x), padded, None, None, result
+    assert hits(x, labels=first) == 8.0
+    assert hits(x, labels=np.where(first == 0, 1, 0)) == 0.0
+    assert hits(x, target=x) == 8.0  # which has ties and NaN as well
 
-        def record(p: _core.Program, arrays: tuple[Any, ...] = arrays) -> None:
-            p.metric("categorical_accuracy", *arrays)
 
-        run(8, record)
-        assert result[0] == right
-    # The target has ties and NaN as well.
-    result = np.zeros(2)
-    run(8, lambda p: p.metric("categorical_accuracy", batch(x), None, batch(x), None, result))
-    assert result[0] == 8.0
+def hits(x: F32, labels: Any = None, target: F32 | None = None) -> float:
+    result, given = np.zeros(2), None
+    if labels is not None:
+        given = np.concatenate([labels, np.zeros(SPARE)]).astype(np.int32)
+    truth = None if target is None else batch(target)
+    run(len(x), lambda p: p.metric("categorical_accuracy", batch(x), given, truth, None, result))
+    return float(result[0])
 
 
 def test_binary_accuracy_at_one_half() -> None:

@@ -71,21 +71,23 @@ def truth(  # noqa: PLR0911
     rng = np.random.default_rng(seed)
     if kind == SPARSE:
         return rng.integers(0, units, n)
-    if kind in (CATEGORICAL, "CategoricalHinge", "KLDivergence"):
-        if soft:
-            return rng.dirichlet(np.ones(units), n).astype(np.float32)
-        return np.eye(units, dtype=np.float32)[rng.integers(0, units, n)]
-    if kind in (BINARY, "Hinge", "SquaredHinge"):
-        uniform = rng.uniform(size=(n, units))
-        if kind == BINARY:
-            return (uniform if soft else uniform > 0.5).astype(np.float32)
-        return np.where(uniform > 0.5, 1.0, -1.0 if soft else 0.0).astype(np.float32)
-    normal = rng.standard_normal((n, units)).astype(np.float32)
-    if kind in ("Poisson", "MeanSquaredLogarithmicError"):
-        return np.abs(normal)
-    if kind == "MeanAbsolutePercentageError":  # of a target near 0 Keras' gradient has no digits
-        return normal + np.copysign(np.float32(0.1), normal)
-    return normal
+    one_hot = np.eye(units)[rng.integers(0, units, n)]
+    normal, uniform = rng.standard_normal((n, units)), rng.uniform(size=(n, units))
+    sides = np.where(uniform > 0.5, 1.0, -1.0 if soft else 0.0)
+    classes = rng.dirichlet(np.ones(units), n) if soft else one_hot
+    made = {
+        CATEGORICAL: classes,
+        "CategoricalHinge": classes,
+        "KLDivergence": classes,
+        BINARY: uniform if soft else uniform > 0.5,
+        "Hinge": sides,
+        "SquaredHinge": sides,
+        "Poisson": np.abs(normal),
+        "MeanSquaredLogarithmicError": np.abs(normal),
+        # Of a target near 0 Keras' gradient has no digits.
+        "MeanAbsolutePercentageError": normal + np.copysign(0.1, normal),
+    }
+    return np.asarray(made.get(kind, normal), np.float32)
 
 
 def weights_of(seed: int, n: int) -> np.ndarray:
