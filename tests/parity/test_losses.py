@@ -65,9 +65,7 @@ EVERY = sorted({kind for kind, _, _ in CASES})
 reductions = st.sampled_from(["sum_over_batch_size", "sum", "mean", "mean_with_sample_weight"])
 
 
-def truth(  # noqa: PLR0911
-    kind: str, seed: int, n: int, units: int, *, soft: bool = False
-) -> np.ndarray:
+def truth(kind: str, seed: int, n: int, units: int, *, soft: bool = False) -> np.ndarray:
     rng = np.random.default_rng(seed)
     if kind == SPARSE:
         return rng.integers(0, units, n)
