@@ -359,6 +359,19 @@ def test_probabilities_are_held_inside(kind: str) -> None:
     np.testing.assert_allclose(result[0], -terms.sum(), rtol=1e-6)
 
 
+def test_log_cosh_keeps_its_digits() -> None:
+    """Near 0 it is d^2 / 2, far below the ln 2 that the formula of large d ends with."""
+    d = np.concatenate([10.0 ** np.arange(-15, 15), [0.999, 1.001]]).astype(np.float32)[:, None]
+    each, dx = np.zeros(len(d) + SPARE, np.float32), output(len(d), 1)
+    run(len(d), lambda p: p.loss("log_cosh", batch(d), None, batch(np.zeros_like(d)), None, dx,
+                                 np.zeros(2), reduction="sum", each=each))  # fmt: skip
+    wide = d[:, 0].astype(np.float64)
+    right = np.where(wide < 1e-3, wide**2 / 2.0 - wide**4 / 12.0, 0.0)
+    right = np.where(wide < 1e-3, right, np.logaddexp(wide, -wide) - np.log(2.0))
+    np.testing.assert_allclose(each[: len(d)], right, rtol=8 * UNIT)
+    np.testing.assert_allclose(dx[: len(d), 0], np.tanh(wide), rtol=4 * UNIT)
+
+
 @pytest.mark.parametrize("sparse", [True, False])
 def test_target_of_zero_ignores_its_logit(sparse: bool) -> None:
     # -t log p of t = 0 is 0 even where p is 0: a masked class may have a logit of -inf.
