@@ -1,6 +1,7 @@
 // Rows as blocks of columns: a block is a cache line, the padding behind the last column included,
 // so that a row of few columns is one turn of vectors without a scalar rest. What lies in the
-// padding is computed with the rest and left out by a comparison.
+// padding is computed with the rest and left out by a comparison; numbers are loaded before it,
+// since GCC makes scalar code of loads that depend on one.
 #pragma once
 #include "vectors.h"
 

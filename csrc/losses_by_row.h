@@ -56,9 +56,10 @@ struct SoftmaxCrossEntropy {
         const float* x = row.x + b;
 #pragma omp simd
         for (int32_t c = 0; c < kBlock; ++c) {
-          const float here = c < left ? t[c] * smooth.keep + smooth.spread : 0.0f;
+          const float smoothed = t[c] * smooth.keep + smooth.spread, depth = x[c] - most;
+          const float here = c < left ? smoothed : 0.0f;
           truth[c] = here;
-          chosen[c] = here == 0.0f ? 0.0f : here * (x[c] - most);
+          chosen[c] = here == 0.0f ? 0.0f : here * depth;
         }
         all.add(truth, 1.0f), picked.add(chosen, 1.0f);
         exp_block(x, row.x + b, left, most, &sums);
@@ -101,13 +102,8 @@ struct CategoricalCrossEntropy {
     double sum = 0.0;
     rows.each([&](int64_t, const Row& row) {
       alignas(kAlignment) float one_hot[kBlock], a[kBlock], b[kBlock];
-      Lanes all, loss, through;
-      for_blocks(columns, [&](int64_t at, int32_t left) {
-#pragma omp simd
-        for (int32_t c = 0; c < kBlock; ++c) a[c] = c < left ? row.x[at + c] : 0.0f;
-        all.add(a, 1.0f);
-      });
-      const float total = all.sum();
+      Lanes loss, through;
+      const float total = row_sum(row.x, columns);
       for_blocks(columns, [&](int64_t at, int32_t left) {
         const float *x = row.x + at, *t = truth_of(row, at, one_hot);
 #pragma omp simd
@@ -157,9 +153,10 @@ struct CosineSimilarity {
         const float *x = row.x + b, *t = truth_of(row, b, one_hot);
 #pragma omp simd
         for (int32_t c = 0; c < kBlock; ++c) {
-          xx[c] = c < left ? x[c] * x[c] : 0.0f;
-          tt[c] = c < left ? t[c] * t[c] : 0.0f;
-          xt[c] = c < left ? x[c] * t[c] : 0.0f;
+          const float a = x[c], b = t[c];
+          xx[c] = c < left ? a * a : 0.0f;
+          tt[c] = c < left ? b * b : 0.0f;
+          xt[c] = c < left ? a * b : 0.0f;
         }
         x_squares.add(xx, 1.0f), t_squares.add(tt, 1.0f), products.add(xt, 1.0f);
       });
@@ -198,8 +195,9 @@ struct CategoricalHinge {
         const float *x = row.x + b, *t = truth_of(row, b, one_hot);
 #pragma omp simd
         for (int32_t c = 0; c < kBlock; ++c) {
-          other[c] = c < left ? (1.0f - t[c]) * x[c] : -__builtin_inff();
-          right[c] = c < left ? t[c] * x[c] : 0.0f;
+          const float a = (1.0f - t[c]) * x[c], b = t[c] * x[c];
+          other[c] = c < left ? a : -__builtin_inff();
+          right[c] = c < left ? b : 0.0f;
         }
         rights.add(right, 1.0f);
         const float here = row_max(other, kBlock);

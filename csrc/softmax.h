@@ -12,8 +12,8 @@ static inline float row_max(const float* x, int64_t columns) {
   for_blocks(columns, [&](int64_t b, int32_t left) {
 #pragma omp simd
     for (int32_t c = 0; c < kBlock; ++c) {
-      const float here = c < left ? x[b + c] : -__builtin_inff();
-      most[c] = here > most[c] ? here : most[c];
+      const float here = x[b + c], counted = c < left ? here : -__builtin_inff();
+      most[c] = counted > most[c] ? counted : most[c];
     }
   });
   return max_of_block(most);
@@ -24,7 +24,10 @@ static inline float row_sum(const float* x, int64_t columns) {
   Lanes sum;
   for_blocks(columns, [&](int64_t b, int32_t left) {
 #pragma omp simd
-    for (int32_t c = 0; c < kBlock; ++c) part[c] = c < left ? x[b + c] : 0.0f;
+    for (int32_t c = 0; c < kBlock; ++c) {
+      const float here = x[b + c];
+      part[c] = c < left ? here : 0.0f;
+    }
     sum.add(part, 1.0f);
   });
   return sum.sum();
@@ -42,7 +45,7 @@ static inline void exp_block(const float* x, float* y, int32_t left, float most,
   alignas(kAlignment) float other[kBlock], one[kBlock];
 #pragma omp simd
   for (int32_t c = 0; c < kBlock; ++c) {
-    const float e = c < left ? exp_(x[c] - most) : 0.0f;
+    const float power = exp_(x[c] - most), e = c < left ? power : 0.0f;
     y[c] = e;
     one[c] = e == 1.0f ? 1.0f : 0.0f;
     other[c] = e == 1.0f ? 0.0f : e;
@@ -79,7 +82,10 @@ static void softmax_backward(const SoftmaxBackward& a, const Step& step, const T
     Lanes dot;
     for_blocks(columns, [&](int64_t b, int32_t left) {
 #pragma omp simd
-      for (int32_t c = 0; c < kBlock; ++c) product[c] = c < left ? y[b + c] * dy[b + c] : 0.0f;
+      for (int32_t c = 0; c < kBlock; ++c) {
+        const float here = y[b + c] * dy[b + c];
+        product[c] = c < left ? here : 0.0f;
+      }
       dot.add(product, 1.0f);
     });
     const float all = dot.sum();
