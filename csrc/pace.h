@@ -29,6 +29,11 @@ class Pace {
       threads_ = work < kLeastTeamWork ? 1 : most;
       next_trial_ = now() + kFirstWait;
     }
+    if (resumed_ > 0 && now() >= next_trial_) {
+      threads_ = resumed_;
+      resumed_ = 0;
+      pause(false);
+    }
     threads_ = std::min(threads_, most);
     if (trying_ == 0 && now() >= next_trial_) begin_trial(most);
     if (trying_ > 0) return {trying_ % 2 ? other_ : threads_, steps_within(kTurn)};
@@ -48,12 +53,17 @@ class Pace {
     if (--trying_ == 0) end_trial();
   }
 
-  // Others wanted the cores so much that the team gave up: alone for a while.
+  // Others wanted the cores so much that the team gave up: alone for a while, longer each time.
   void stalled() {
+    resumed_ = std::max(threads_, trying_ % 2 ? other_ : threads_);
     threads_ = 1;
-    upward_ = true;
     trying_ = 0;
-    pause(false);
+    next_trial_ = now() + stall_;
+    stall_ = std::min(2 * stall_, kLongest);
+  }
+  // It went well for long enough.
+  void calm(int64_t elapsed) {
+    if (elapsed > kFirstWait) stall_ = kShortest / 2;
   }
 
   static int64_t now() { return Clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
@@ -98,10 +108,11 @@ class Pace {
   }
 
   int threads_ = 0, other_ = 0, trying_ = 0;
+  int resumed_ = 0;  // threads to go on with after a stall
   bool upward_ = false;
   int64_t cost_ = 0, own_cost_ = 0, other_cost_ = 0;  // ns a step
   int64_t steps_ = 0, elapsed_ = 0;                   // of the turn so far
-  int64_t wait_ = kShortest / 2, next_trial_ = 0;
+  int64_t wait_ = kShortest / 2, next_trial_ = 0, stall_ = kShortest / 2;
 };
 
 }  // namespace evengrad

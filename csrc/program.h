@@ -123,8 +123,13 @@ class Program {
       region.stalled = false;
       const int64_t begin = Pace::now();
       run_team(turn.threads, region_member, &region);
-      segment.pace.record(region.completed - region.start, Pace::now() - begin);
-      if (region.stalled) segment.pace.stalled();
+      const int64_t elapsed = Pace::now() - begin;
+      segment.pace.record(region.completed - region.start, elapsed);
+      if (region.stalled) {
+        segment.pace.stalled();
+      } else if (turn.threads > 1) {
+        segment.pace.calm(elapsed);
+      }
     }
     return region.completed;
   }
