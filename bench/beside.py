@@ -60,7 +60,9 @@ def measure(backend: str, neighbour: str, order: str) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(32, 784)).astype(np.float32)
     y = rng.integers(0, 10, 32)
-    step = lambda: model.train_on_batch(x, y)  # noqa: E731
+
+    def step() -> None:
+        model.train_on_batch(x, y)
 
     def median(*functions: Any) -> list[float]:
         times: list[list[float]] = [[] for _ in functions]

@@ -136,10 +136,11 @@ static inline Clipping clipping_for(const Update& a, const Step& step, int64_t v
 template <class Body>
 static inline void for_clipped(const Update& a, const Step& step, const Team& team, Body body) {
   if (!is_update(step)) return;
+  Clipping clipping = clipping_for(a, step, 0);
   for (int64_t v = 0; v < a.variables.count; ++v) {
     const Range mine = part_of_variable(a.variables, v, team);
     if (mine.begin == mine.end) continue;
-    Clipping clipping = clipping_for(a, step, v);
+    if (a.clip == Clip::kNorm) clipping = clipping_for(a, step, v);  // else the same for all
     if (a.decays) clipping.shrink = static_cast<float>(step.learning_rate * a.decays[v]);
     for (int64_t i = mine.begin; i < mine.end; ++i) body(a.variables.chunks[i], clipping);
   }

@@ -1,12 +1,14 @@
 // A recorded list of kernel calls and its replay, step after step, in one region of threads; calls
 // of the host divide each step into segments with a region each.
 #pragma once
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "pace.h"
+#include "parallel.h"
 
 namespace evengrad {
 
@@ -100,6 +102,10 @@ class Program {
     bool stalled;                    // the team gave up between two of them
   };
 
+  static int64_t now() {
+    return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+  }
+
   static Step step_of(const Step& first, const Batches& batches, int64_t s) {
     Step step = first;
     step.first = first.first + s * batches.batch;
@@ -117,19 +123,14 @@ class Program {
     const double work = segment.work * static_cast<double>(batches.batch);
     Region region{&segment, first, batches, start, start, start, false};
     while (region.completed < stop && control_.failure == Failure::kNone) {
-      const Pace::Turn turn = segment.pace.next(work);
+      const int64_t begin = now();
+      const Pace::Turn turn = segment.pace.next(work, get_num_threads(), begin);
       region.start = region.completed;
       region.stop = region.start + std::min(turn.steps, stop - region.start);
       region.stalled = false;
-      const int64_t begin = Pace::now();
       run_team(turn.threads, region_member, &region);
-      const int64_t elapsed = Pace::now() - begin;
-      segment.pace.record(region.completed - region.start, elapsed);
-      if (region.stalled) {
-        segment.pace.stalled();
-      } else if (turn.threads > 1) {
-        segment.pace.calm(elapsed);
-      }
+      const int64_t end = now(), steps = region.completed - region.start;
+      segment.pace.record(turn, steps, end - begin, region.stalled, end);
     }
     return region.completed;
   }

@@ -31,7 +31,7 @@ class Stack:
     @property
     def parts(self) -> list[Part]:
         """What it is made of, in the order of its variables."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.parts")
 
     @property
     def variables(self) -> list[Variable]:

@@ -91,7 +91,7 @@ class _Norm(Constraint):
 
     def _limits(self) -> tuple[float, float, float]:
         """Low, high, rate."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}._limits")
 
     def record(self, program: Program, value: F32) -> None:
         """Record the kernel over a variable."""

@@ -26,7 +26,7 @@ class _Drawing(Layer):
         self.seed = None if seed is None else _random.check_seed(str(self), seed)
 
     def _draw(self, program: Program, x: F32, y: F32, key: int, *, gradient: bool) -> None:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}._draw")
 
     def forward(self, program: Program, x: F32) -> F32:
         """Record the draw in training, nothing otherwise."""

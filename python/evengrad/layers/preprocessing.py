@@ -26,7 +26,7 @@ class _Affine(Layer):
 
     def _columns(self) -> tuple[int, F64, F64]:
         """Number of elements that have their own numbers, and the two the kernel wants."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}._columns")
 
     def _apply(self, program: Program, x: F32, *, gradient: bool) -> F32:
         columns, center, spread = self._columns()

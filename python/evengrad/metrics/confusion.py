@@ -112,7 +112,7 @@ class _Confusion(Metric):
 
     def of_counts(self, counts: Counts) -> NDArray[np.float64]:
         """Return the metric at each threshold."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.of_counts")
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal metric."""

@@ -42,7 +42,7 @@ class _OfValues(Metric):
 
     def sums_of(self, values: F64, weight: F64) -> F64:
         """Return what weighted values add to the sums."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.sums_of")
 
 
 def _weighted(values: F64, weight: F64) -> tuple[F64, F64]:

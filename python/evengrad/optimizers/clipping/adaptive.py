@@ -94,7 +94,7 @@ class _Adaptive(Clipping):
         return norms
 
     def _record_threshold(self, program: Program, norms: F64, health: F64 | None) -> None:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}._record_threshold")
 
 
 class AutoClip(_Adaptive):
