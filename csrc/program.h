@@ -44,11 +44,16 @@ class Program {
   template <class Args>
   void record(KernelOf<Args> kernel, const Args& args, const Flow& flow) {
     Segment& segment = segments_.back();
-    const bool after_check = !segment.calls.empty() && segment.calls.back().checks;
-    const bool follows = !segment.calls.empty() && !after_check && independent(flow.extents);
-    if (!follows) since_barrier_.clear();
+    const bool first = segment.calls.empty();
+    const bool after_check = !first && segment.calls.back().checks;
+    if (first) just_checked_ = false;
+    if (first || after_check) since_barrier_.clear();
+    // What may fail must not do so while others still look whether an earlier call did.
+    const bool waits = !independent(flow.extents) || (flow.checks && just_checked_);
+    if (waits) since_barrier_.clear();
+    just_checked_ = flow.checks || (just_checked_ && !waits);
     since_barrier_.insert(since_barrier_.end(), flow.extents.begin(), flow.extents.end());
-    segment.calls.push_back({kernel.call, std::make_shared<Args>(args), follows, flow.checks});
+    segment.calls.push_back({kernel.call, std::make_shared<Args>(args), waits, flow.checks});
     segment.work += flow.work;
   }
 
@@ -84,7 +89,7 @@ class Program {
   struct Call {
     Kernel kernel;
     std::shared_ptr<const void> args;
-    bool follows;  // no barrier before it
+    bool waits;  // at a barrier before it
     bool checks;
   };
   struct Segment {
@@ -176,13 +181,12 @@ class Program {
     if (team.rank == 0) r.completed = r.stop;
   }
 
-  // All threads see the same failure: it is written before the barrier and read after it.
+  // All threads see the same failure: it is written before the barrier and read after it, and the
+  // next one is not written before another barrier.
   static bool run_calls(const std::vector<Call>& calls, const Step& step, const Team& team) {
-    bool together = true;
     for (const Call& call : calls) {
-      if (!call.follows && !together) team.wait();
+      if (call.waits) team.wait();
       call.kernel(call.args.get(), step, team);
-      together = call.checks;
       if (!call.checks) continue;
       team.wait();
       if (step.control->failure != Failure::kNone) return false;
@@ -193,6 +197,7 @@ class Program {
   int64_t capacity_;
   std::vector<Segment> segments_ = std::vector<Segment>(1);
   std::vector<Extent> since_barrier_;
+  bool just_checked_ = false;  // no barrier since threads looked for a failure
   Control control_{Failure::kNone, 0};
 };
 
