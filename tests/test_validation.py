@@ -576,7 +576,10 @@ def test_data_changed_during_training_are_checked_again() -> None:
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             y[3] = 99
 
-    with left_alone(model), pytest.raises(ValueError, match="the data changed during training"):
+    with (
+        left_alone(model),
+        pytest.raises(ValueError, match="the data to stay as they were"),
+    ):
         model.fit(x, y, verbose=0, callbacks=[Change()])
 
 

@@ -30,6 +30,11 @@ class Sequential(Calibrated, _stack.Stack):
     name : str, optional
         Default: "sequential", numbered.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range, or something else than what is expected.
+
     Examples
     --------
     >>> import evengrad as keras

@@ -24,6 +24,11 @@ def set_random_seed(seed: int) -> None:
     seed : int
         From 0 to 2^32 - 1.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If it is no such number.
+
     Examples
     --------
     >>> import evengrad
@@ -46,6 +51,11 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[np.f
         Class numbers from 0.
     num_classes : int, optional
         Default: the largest plus one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range, or something else than what is expected.
 
     Examples
     --------

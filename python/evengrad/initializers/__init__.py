@@ -145,6 +145,11 @@ def serialize(initializer: Initializer | None) -> dict[str, Any] | None:
     ----------
     initializer : Initializer or None
 
+    Raises
+    ------
+    TypeError
+        If it is something else.
+
     Examples
     --------
     >>> from evengrad import initializers
@@ -165,6 +170,11 @@ def deserialize(config: Mapping[str, Any]) -> Initializer:
     ----------
     config : mapping
         With "class_name" and "config".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no such configuration.
 
     Examples
     --------

@@ -33,6 +33,10 @@ class Auto(RandomInitializer):
     Layers may be added one after the other: a kernel is drawn when its layer is built and scaled
     when the layer that decides is added, unless the kernel has been changed in between.
 
+    References
+    ----------
+    .. [1] He, Zhang, Ren, Sun 2015, arXiv:1502.01852, whose argument for ReLU this is for all
+
     Examples
     --------
     >>> from evengrad import initializers, layers

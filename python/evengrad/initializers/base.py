@@ -21,6 +21,11 @@ class Initializer:
     Derive from it and write `__call__(shape, dtype)`; one with arguments also writes `get_config`,
     a dict of them.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range, or something else than what is expected.
+
     Examples
     --------
     >>> import numpy as np

@@ -41,6 +41,11 @@ class Layer(Versioned):
     dtype : str, optional
         "float32", the only one there is.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range, or something else than what is expected.
+
     Notes
     -----
     Shapes in `build` and `compute_output_shape` are those of one sample, without the batch.

@@ -20,6 +20,11 @@ def serialize(layer: Part) -> dict[str, Any]:
     ----------
     layer : Layer or Sequential
 
+    Raises
+    ------
+    TypeError
+        If it is something else.
+
     Examples
     --------
     >>> from evengrad import layers

@@ -95,7 +95,7 @@ def mean_squared_logarithmic_error(y_true: ArrayLike, y_pred: ArrayLike) -> NDAr
 
 
 def huber(y_true: ArrayLike, y_pred: ArrayLike, delta: float = 1.0) -> NDArray[np.float32]:
-    """Mean of a parabola that becomes a line at delta; see `Huber`.
+    """Mean of d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2); see `Huber`.
 
     Parameters
     ----------

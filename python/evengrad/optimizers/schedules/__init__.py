@@ -39,6 +39,11 @@ def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
     ----------
     learning_rate_schedule : LearningRateSchedule
 
+    Raises
+    ------
+    TypeError
+        If it is something else.
+
     Examples
     --------
     >>> from evengrad.optimizers import schedules
