@@ -223,7 +223,7 @@ def _outputs(layers: Sequence[Layer], x: F32, rows: int, linear: Layer | None = 
     shape = layers[-1].output_shape
     assert shape is not None
     program = _recording.record_prediction(layers, x.shape[1:], min(rows, len(x)), linear)
-    return training.predict(program, x, shape)
+    return training.predict("lsuv", program, x, shape)
 
 
 def _scale(layer: Dense, inputs: F32, rows: int, tolerance: float, most: int) -> float:

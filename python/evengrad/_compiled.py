@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,8 @@ class Compiled:
         loss = self.compiled_loss("fit")
         shaped = [v for v in self.variables if v.regularizer or v.constraint]
         shapes = *shaped, *[v.shaping for v in shaped]
+        judges = [loss, *itertools.chain(*self._resolve())]
+        shapes += *judges, *[judge.version for judge in judges]
         return self._programs.get(
             ("train" if train else "evaluate", rows, optimizer and optimizer.version, shapes),
             self.layers,

@@ -78,6 +78,13 @@ def batch_input(program: Program, shape: tuple[int, ...], layers: Sequence[Layer
     return program.tensor(shape[-1], math.prod(shape[:-1]))
 
 
+def _keeps_kernels(layer: Layer, of: type[Layer]) -> bool:
+    """Whether a layer, of a class derived from `of` perhaps, does what that class does."""
+    own = type(layer)
+    same = own.forward is of.forward and own.backward is of.backward
+    return same and not layer.in_python
+
+
 def _foldable(layers: Sequence[Layer]) -> BatchNormalization | None:
     """Return a first normalization whose only consumer is a Dense, both trained."""
     lowest = _stack.lowest(layers)
@@ -86,7 +93,7 @@ def _foldable(layers: Sequence[Layer]) -> BatchNormalization | None:
     first, second = layers[lowest : lowest + 2]
     if not (isinstance(first, BatchNormalization) and isinstance(second, Dense)):
         return None
-    if first.in_python or second.in_python:
+    if not (_keeps_kernels(first, BatchNormalization) and _keeps_kernels(second, Dense)):
         return None
     kernel = second.kernel
     return first if second.trainable and kernel is not None and kernel.trainable else None
@@ -179,9 +186,9 @@ def record_step(
     outputs = Outputs(y, output_shape, labels, target, weight)
     if not fused:  # the loss turns logits into probabilities where they lie
         record_metrics()
-    if program.training and program.over(y) is not y:
-        outputs = outputs._replace(y=program.like(y))
-        program.activation_forward("linear", y, outputs.y)
+    if program.training and (copy := program.over(y)) is not y:
+        outputs = outputs._replace(y=copy)
+        program.activation_forward("linear", y, copy)
     dy = program.like(y) if program.training else None
     loss.record(program, kernel, outputs, dy, totals[places[0]])
     if fused:

@@ -231,7 +231,7 @@ class Trainer(Compiled):
         with self._lock:
             samples = _data.samples(self, who, x)
             program = self._prediction(min(rows or len(samples), len(samples)))
-            return training.predict(program, samples, self.sample_output_shape())
+            return training.predict(who, program, samples, self.sample_output_shape())
 
 
 def batch_rows(who: str, batch_size: int | None) -> int:

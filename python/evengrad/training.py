@@ -95,9 +95,9 @@ class Epoch:
         assert failure is not None
         kind, where = failure
         self.skipped += 1
-        if kind in ("label", "index"):
-            raise ValueError(f"fit: the data changed during training, {kind} {where} is not legal")
         model = self.model
+        if kind in ("label", "index"):
+            raise _changed(model.name, kind, where)
         model.skipped_in_a_row += 1
         model.skipped_steps += 1
         if model.on_nonfinite == "skip" and model.skipped_in_a_row < _MOST_SKIPPED:
@@ -176,7 +176,8 @@ def _run_epoch(
         if hooks:
             callbacks.call("on_train_batch_begin", epoch.done)
         epoch.use(record())
-        single = hooks or epoch.recording.program.segments > 1
+        in_python = epoch.model.optimizer.rate_in_python or epoch.recording.program.segments > 1
+        single = hooks or in_python
         begin, done = time.perf_counter(), epoch.done
         epoch.train(1 if single else min(chunk, steps - done))
         each = (time.perf_counter() - begin) / (epoch.done - done)
@@ -192,16 +193,34 @@ def evaluate(
     """Loss and metrics over the data in inference mode."""
     epoch = Epoch(model, recording, data, 0)
     total = steps_per_epoch(data, recording, steps)
+    program = recording.program
     for first, count in chunks(total):
-        recording.program.run_batches(*data, first=first * recording.program.capacity, steps=count)
+        done = program.run_batches(*data, first=first * program.capacity, steps=count)
+        _check_complete(model.name, program, done, count)
     return epoch.logs()
 
 
-def predict(program: Program, samples: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:
+def _changed(who: str, kind: str, where: int) -> ValueError:
+    return ValueError(
+        f"{who}: expected the data to stay as they were checked, but {kind} {where} is not legal"
+    )
+
+
+def _check_complete(who: str, program: Program, done: int, steps: int) -> None:
+    if done < steps:
+        assert program.failure is not None
+        raise _changed(who, *program.failure)
+
+
+def predict(
+    who: str, program: Program, samples: NDArray[np.float32], shape: Shape
+) -> NDArray[np.float32]:
     """Outputs of that shape for samples, by a program that gathers and scatters."""
     output = np.empty((len(samples), *shape), np.float32)
     for first, count in chunks(math.ceil(len(samples) / program.capacity)):
-        program.run_batches(samples, output=output, first=first * program.capacity, steps=count)
+        start = first * program.capacity
+        done = program.run_batches(samples, output=output, first=start, steps=count)
+        _check_complete(who, program, done, count)
     return output
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _python, _validation
 from evengrad._family import Configured
-from evengrad._names import snake_case
+from evengrad._names import Versioned, snake_case
 from evengrad._program import Outputs, Program, outputs_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REDUCTIONS = "sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none"
 
 
-class Loss(Configured):
+class Loss(Versioned, Configured):
     """Base of the losses, called on arrays or given to `compile`, and of losses of your own.
 
     A loss of your own says what it does in Python, with numpy: `call` and `gradient`; there is no
@@ -35,6 +35,11 @@ class Loss(Configured):
         training.
     dtype : optional
         float32, the only one there is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range, or something else than what is expected.
 
     Attributes
     ----------
@@ -95,6 +100,10 @@ class Loss(Configured):
     def in_python(self) -> bool:
         """Whether `call` and `gradient` say what the loss does."""
         return len(self.unwritten) < len(_OWN)
+
+    def recording_reads(self, name: str) -> bool:
+        """Whether a recording depends on this attribute: what Python reads is read at each step."""
+        return name == "reduction" or not self.in_python
 
     @property
     def unwritten(self) -> list[str]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _core, _python, _validation
 from evengrad._family import Configured
-from evengrad._names import snake_case
+from evengrad._names import Versioned, snake_case
 from evengrad._program import Outputs, Program, outputs_of
 from evengrad.losses.base import Loss
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evengrad._core import F64
 
 
-class Metric(Configured):
+class Metric(Versioned, Configured):
     """Base of the metrics, given to `compile` or fed by hand, and of metrics of your own.
 
     A metric keeps sums, to which each batch adds, and makes its result of them. One of your own
@@ -30,6 +30,11 @@ class Metric(Configured):
         Default: the class name in snake case.
     dtype : optional
         float32, the only one there is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range, or something else than what is expected.
 
     Examples
     --------
@@ -73,6 +78,11 @@ class Metric(Configured):
     def in_python(self) -> bool:
         """Whether `call` says what the metric does."""
         return type(self).call is not Metric.call
+
+    def recording_reads(self, name: str) -> bool:
+        """Whether a recording depends on this attribute: what Python reads is read at each step."""
+        del name
+        return not self.in_python
 
     def size(self, outputs: int) -> int:
         """Return the number of sums for rows of that many outputs."""

@@ -138,7 +138,8 @@ class R2Score(_ByColumn):
 
     Notes
     -----
-    0 for an output whose targets are all the same and not predicted exactly.
+    0 for an output whose targets are all the same, as far as sums in float64 can tell, and not
+    predicted exactly.
 
     Examples
     --------
@@ -174,6 +175,8 @@ class R2Score(_ByColumn):
         if not sums[-2]:
             return 0.0
         variance = squares - total * total / sums[-2]
+        rounding = (sums[-1] + 4.0) * np.finfo(np.float64).eps * squares
+        variance = np.where(variance <= rounding, 0.0, variance)
         with np.errstate(divide="ignore", invalid="ignore"):
             scores = 1.0 - residual / variance
         scores = np.where(np.isinf(scores), 0.0, scores)

@@ -39,6 +39,8 @@ def get(identifier: str | Optimizer | Mapping[str, Any]) -> Optimizer:
     ------
     ValueError
         If there is none of that name; the message lists them.
+    TypeError
+        If it is no optimizer, or only their base.
 
     Examples
     --------
@@ -47,6 +49,11 @@ def get(identifier: str | Optimizer | Mapping[str, Any]) -> Optimizer:
     Adagrad(learning_rate=0.001, initial_accumulator_value=0.1, epsilon=1e-07)
     """
     if isinstance(identifier, Optimizer):
+        if type(identifier).record_update is Optimizer.record_update:
+            raise TypeError(
+                f"optimizer: expected one with an update of its own, got {identifier!r}; "
+                "use SGD, Adam or another of evengrad.optimizers"
+            )
         return identifier
     if isinstance(identifier, Mapping):
         return deserialize(identifier)
@@ -59,6 +66,11 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     Parameters
     ----------
     optimizer : Optimizer
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
 
     Examples
     --------

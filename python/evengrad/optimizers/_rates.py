@@ -26,10 +26,15 @@ def check_rate(who: str, name: str, value: Any) -> float:
     return _validation.check_number(who, name, value, 0.0, open_high=True)
 
 
+def _is_formula(function: Any) -> bool:
+    """Whether it is one of the package's schedules, which takes many steps at once."""
+    return isinstance(function, Formula) and type(function).__call__ is Formula.__call__
+
+
 def rates_of(owner: str, function: Function, first: int, steps: int) -> F64:
     """Values of a schedule or function for the steps first, first + 1, ..., counted from 0."""
     who = f"{owner}'s schedule"
-    if isinstance(function, Formula) and type(function).__call__ is Formula.__call__:
+    if _is_formula(function):
         made: F64 = function(np.arange(first, first + steps, dtype=np.float64))
         bad = ~((made >= 0.0) & (made < np.inf))
         if bad.any():
@@ -125,6 +130,11 @@ class Rated(Versioned):
                 0.0, name="learning_rate", path=path, trainable=False, double=True
             )
         self._rate.storage[0] = checked
+
+    @property
+    def rate_in_python(self) -> bool:
+        """Whether a function is asked for the rate, at each step: it may look at anything."""
+        return not (isinstance(self._rate, Variable) or _is_formula(self._rate))
 
     def rates(self, steps: int) -> F64:
         """Learning rates of the next steps."""
