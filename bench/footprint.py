@@ -24,17 +24,19 @@ print(time.perf_counter() - begin)
 def import_ms(names: list[str], repeats: int) -> dict[str, float]:
     """Return milliseconds beyond numpy in fresh interpreters, medians of interleaved rounds."""
     times: dict[str, list[float]] = {name: [] for name in names}
+    # Installed packages have their bytecode: a source tree gets its own in the first round.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     for number in range(repeats + 1):
         for name in names:
             code = IMPORT.format(module=PEERS[name].needs[0])
             done = subprocess.run(
                 [sys.executable, "-c", code],
-                env=os.environ | PEERS[name].environment,
+                env=environment | PEERS[name].environment,
                 capture_output=True,
                 text=True,
                 check=True,
             )
-            if number:  # the first fills the page cache
+            if number:  # the first fills the caches
                 times[name].append(1e3 * float(done.stdout.split()[-1]))
     return {name: statistics.median(values) for name, values in times.items()}
 

@@ -110,3 +110,23 @@ def test_r2_of_a_constant_is_0(rows: int, weighted: bool) -> None:
 def test_the_base_of_the_optimizers_is_none() -> None:
     with pytest.raises(TypeError, match=r"an update of its own, got Optimizer.*use SGD"):
         made(optimizers.Optimizer(0.1))
+
+
+def test_another_optimizer_put_in_place_of_the_compiled_one() -> None:
+    model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,), kernel_initializer="ones")])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.train_on_batch([[1.0]], [[3.0]])
+    assert model.get_weights()[0] == 1.0
+    model.optimizer = keras.optimizers.SGD(0.25, clipvalue=0.5)
+    model.train_on_batch([[1.0]], [[3.0]])
+    assert model.get_weights()[0] == 1.125
+
+
+def test_a_layer_inside_a_nested_model_is_noticed_by_the_outer_one() -> None:
+    inner = keras.Sequential([keras.layers.ReLU(input_shape=(1,))])
+    outer = keras.Sequential([inner])
+    assert outer.predict([[-1.0]]) == 0.0
+    inner.add(keras.layers.Rescaling(1.0, offset=2.0))
+    assert outer.predict([[-1.0]]) == 2.0
+    inner.pop()
+    assert outer.predict([[-1.0]]) == 0.0

@@ -220,10 +220,8 @@ def _outputs(layers: Sequence[Layer], x: F32, rows: int, linear: Layer | None = 
     """Outputs in inference mode, of the layer `linear` before its activation."""
     if not layers:
         return x
-    shape = layers[-1].output_shape
-    assert shape is not None
-    program = _recording.record_prediction(layers, x.shape[1:], min(rows, len(x)), linear)
-    return training.predict("lsuv", program, x, shape)
+    recorded = _recording.record_prediction(layers, x.shape[1:], min(rows, len(x)), linear)
+    return training.predict("lsuv", recorded, x)
 
 
 def _scale(layer: Dense, inputs: F32, rows: int, tolerance: float, most: int) -> float:

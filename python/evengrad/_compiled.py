@@ -11,7 +11,6 @@ from evengrad import _random, _recording, _validation, losses, metrics, optimize
 from evengrad.metrics import Metric
 
 if TYPE_CHECKING:
-    from evengrad._program import Program
     from evengrad._stack import Part
     from evengrad.layers.base import Shape
     from evengrad.variable import Variable
@@ -145,7 +144,7 @@ class Compiled:
             self._seed = _random.spawn_seed()
         return self._seed
 
-    def _prediction(self, rows: int) -> Program:
+    def _prediction(self, rows: int) -> _recording.Prediction:
         return self._programs.get(
             ("predict", rows),
             self.layers,
@@ -155,16 +154,21 @@ class Compiled:
     def _step(self, rows: int, *, train: bool) -> _recording.Recording:
         optimizer = self.optimizer if train else None
         loss = self.compiled_loss("fit")
-        shaped = [v for v in self.variables if v.regularizer or v.constraint]
-        shapes = *shaped, *[v.shaping for v in shaped]
-        judges = [loss, *itertools.chain(*self._resolve())]
-        shapes += *judges, *[judge.version for judge in judges]
+
+        def more() -> list[object]:
+            shaped = [v for v in self.variables if v.regularizer or v.constraint]
+            judges = [loss, *itertools.chain(*self._resolve())]
+            versions = [judge.version for judge in judges]
+            shaping = [v.shaping for v in shaped]
+            return [optimizer and optimizer.version, *shaped, *shaping, *judges[1:], *versions]
+
         return self._programs.get(
-            ("train" if train else "evaluate", rows, optimizer and optimizer.version, shapes),
+            ("train" if train else "evaluate", rows, optimizer, loss),
             self.layers,
             lambda: _recording.record_step(
                 self.layers, self.sample_shape(), rows, loss, *self._resolve(), optimizer
             ),
+            more,
         )
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from evengrad._names import snake_case
+from evengrad._names import Changes, snake_case
 
 
 class Configured:
     """An object that is its arguments."""
 
     _arguments: ClassVar[tuple[str, ...]] = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        Changes.note()
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, by name."""

@@ -1,5 +1,6 @@
-"""Automatic names, and the count of changes that tells a model when to record anew."""
+"""Automatic names, and the counts of changes that tell a model when to record anew."""
 
+import itertools
 import re
 from collections import Counter
 from typing import Any, ClassVar
@@ -26,6 +27,21 @@ def reset_names() -> None:
     _used.clear()
 
 
+class Changes:
+    """When anything that any recording looks at was last changed, in this process.
+
+    As long as `latest` stays, no model needs to look which of its parts has changed.
+    """
+
+    latest = 0
+    _numbers = itertools.count(1)  # each once, whichever thread asks
+
+    @classmethod
+    def note(cls) -> None:
+        """Say that something has changed; after it has."""
+        cls.latest = next(cls._numbers)
+
+
 class Versioned:
     """Counts the changes of its public attributes, so that recordings know they are stale."""
 
@@ -37,6 +53,7 @@ class Versioned:
         super().__setattr__(name, value)
         if not name.startswith("_") and name != "version" and self.recording_reads(name):
             super().__setattr__("version", self.version + 1)
+            Changes.note()
 
     def recording_reads(self, name: str) -> bool:
         """Whether a recording depends on this public attribute."""

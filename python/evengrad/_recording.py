@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evengrad import _stack
+from evengrad._names import Changes
 from evengrad._program import Outputs, Program
-from evengrad.layers.base import Layer
+from evengrad.layers.base import Layer, Shape
 from evengrad.layers.batch_normalization import BatchNormalization
 from evengrad.layers.dense import Dense
 from evengrad.layers.flatten import Flatten
@@ -43,6 +44,13 @@ class Recording(NamedTuple):
     health: NDArray[np.float64]
 
 
+class Prediction(NamedTuple):
+    """A program that gathers and scatters, and the shape of what it makes of a sample."""
+
+    program: Program
+    shape: Shape
+
+
 _T = TypeVar("_T")
 
 
@@ -52,23 +60,39 @@ class Programs:
     most = 8
 
     def __init__(self) -> None:
-        self._recorded: dict[tuple[Any, ...], Any] = {}
+        self.clear()
 
-    def get(self, key: tuple[Any, ...], layers: Sequence[Part], record: Callable[[], _T]) -> _T:
-        """Return the recording for key and the layers as they are now."""
+    def get(
+        self,
+        key: tuple[Any, ...],
+        layers: Sequence[Part],
+        record: Callable[[], _T],
+        more: Callable[[], Sequence[object]] = tuple,
+    ) -> _T:
+        """Return the recording for a key, the layers as they are now, and `more` to look at."""
+        now, key = Changes.latest, (*key, len(layers))
+        known = self._unchanged.get(key)
+        if known is None or known[0] != now:
+            known = self._unchanged[key] = now, self._search((*key, *more()), layers, record)
+        found: _T = known[1]
+        return found
+
+    def _search(self, key: tuple[Any, ...], layers: Sequence[Part], record: Callable[[], _T]) -> _T:
         flags = [v.trainable for layer in layers for v in layer.variables]
         full = (key, *_stack.structure(layers), *flags)
-        known: _T | None = self._recorded.get(full)
-        if known is not None:
-            return known
+        if full in self._recorded:
+            found: _T = self._recorded[full]
+            return found
         while len(self._recorded) >= self.most:
             del self._recorded[next(iter(self._recorded))]
+            self._unchanged.clear()
         recorded = self._recorded[full] = record()
         return recorded
 
     def clear(self) -> None:
         """Forget all."""
-        self._recorded.clear()
+        self._recorded: dict[tuple[Any, ...], Any] = {}
+        self._unchanged: dict[tuple[Any, ...], tuple[int, Any]] = {}  # and when they were that
 
 
 def batch_input(program: Program, shape: tuple[int, ...], layers: Sequence[Layer]) -> F32:
@@ -123,8 +147,8 @@ def _regularize(
 
 
 def record_prediction(
-    parts: Sequence[Part], shape: tuple[int, ...], capacity: int, linear: Layer | None = None
-) -> Program:
+    parts: Sequence[Part], shape: Shape, capacity: int, linear: Layer | None = None
+) -> Prediction:
     """Gather, forward, scatter; of the layer `linear` without its activation."""
     layers = _stack.flat(parts)
     program = Program(capacity, training=False)
@@ -132,7 +156,7 @@ def record_prediction(
     x = batch_input(program, shape, layers)
     program.gather(x, None, None, None)
     program.scatter(_stack.forward(program, layers, x))
-    return program
+    return Prediction(program, _stack.output_shape(layers, shape))
 
 
 def _places(sizes: Sequence[int]) -> list[slice]:

@@ -230,8 +230,8 @@ class Trainer(Compiled):
     def _predict(self, who: str, x: Any, rows: int | None = None) -> NDArray[np.float32]:
         with self._lock:
             samples = _data.samples(self, who, x)
-            program = self._prediction(min(rows or len(samples), len(samples)))
-            return training.predict(who, program, samples, self.sample_output_shape())
+            recorded = self._prediction(min(rows or len(samples), len(samples)))
+            return training.predict(who, recorded, samples)
 
 
 def batch_rows(who: str, batch_size: int | None) -> int:

@@ -185,7 +185,7 @@ def features(who: str, name: str, data: Any, shape: tuple[int, ...] | None = Non
 
     A vector counts as n samples of one feature where that is what `shape` says.
     """
-    if hasattr(data, "compute_output_shape"):
+    if type(data) is not np.ndarray and hasattr(data, "compute_output_shape"):
         raise TypeError(
             f"{who}: expected {name} to be an array, got {data}; layers do not make graphs: give "
             "them to an evengrad.Sequential, those with a shortcut around them to layers.Residual"

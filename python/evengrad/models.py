@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _auto, _stack, _summary, _validation
 from evengrad._calibration import Calibrated
-from evengrad._names import unique_name
+from evengrad._names import Changes, unique_name
 from evengrad.layers.base import Shape
 from evengrad.layers.input import InputLayer
 from evengrad.layers.serialization import deserialize, serialize, serialize_inside
@@ -49,6 +49,7 @@ class Sequential(Calibrated, _stack.Stack):
 
     def __init__(self, layers: Sequence[Part] | None = None, name: str | None = None) -> None:
         super().__init__(name or unique_name("Sequential"))
+        self._known_built = -1  # at that point of `Changes`
         if layers is not None and (isinstance(layers, str) or not isinstance(layers, Sequence)):
             raise TypeError(f"{self.name}: expected a list of Layer objects, got {layers!r}")
         for layer in layers or ():
@@ -72,12 +73,14 @@ class Sequential(Calibrated, _stack.Stack):
             layer.build_once(self.sample_output_shape() if self.layers else shape)
         self._shape = shape
         self.layers.append(layer)
+        Changes.note()
         _auto.settle(_stack.flat(self.layers))
 
     def pop(self) -> Part:
         """Remove the last layer and return it."""
         if not self.layers:
             raise ValueError(f"{self.name}: there is no layer to remove")
+        Changes.note()
         return self.layers.pop()
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -100,7 +103,11 @@ class Sequential(Calibrated, _stack.Stack):
     @property
     def built(self) -> bool:
         """Whether all variables are made."""
-        return self._shape is not None and all(layer.built for layer in self.layers)
+        if self._known_built != Changes.latest:
+            if self._shape is None or not all(layer.built for layer in self.layers):
+                return False
+            self._known_built = Changes.latest
+        return True
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:

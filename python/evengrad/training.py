@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from evengrad import _diagnosis, _random
 from evengrad._data import Data
-from evengrad._recording import Recording
+from evengrad._recording import Prediction, Recording
 from evengrad.callbacks import CallbackList
 from evengrad.errors import NonFiniteError
 
 if TYPE_CHECKING:
     from evengrad._program import Program
     from evengrad._trainer import Trainer
-    from evengrad.layers.base import Shape
 
 _CHUNK_SECONDS = 0.05  # how long a replay may keep signals and callbacks waiting
 _MOST_SKIPPED = 10
@@ -212,12 +211,11 @@ def _check_complete(who: str, program: Program, done: int, steps: int) -> None:
         raise _changed(who, *program.failure)
 
 
-def predict(
-    who: str, program: Program, samples: NDArray[np.float32], shape: Shape
-) -> NDArray[np.float32]:
-    """Outputs of that shape for samples, by a program that gathers and scatters."""
-    output = np.empty((len(samples), *shape), np.float32)
-    for first, count in chunks(math.ceil(len(samples) / program.capacity)):
+def predict(who: str, recorded: Prediction, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Outputs for samples."""
+    program = recorded.program
+    output = np.empty((len(samples), *recorded.shape), np.float32)
+    for first, count in chunks(-(-len(samples) // program.capacity)):
         start = first * program.capacity
         done = program.run_batches(samples, output=output, first=start, steps=count)
         _check_complete(who, program, done, count)
@@ -226,4 +224,6 @@ def predict(
 
 def chunks(steps: int, size: int = 64) -> Sequence[tuple[int, int]]:
     """(first, count) of pieces of a pass, between which signals are heard."""
+    if steps <= size:
+        return [(0, steps)]
     return [(first, min(size, steps - first)) for first in range(0, steps, size)]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evengrad._arena import tensor, vector
+from evengrad._names import Changes
 
 if TYPE_CHECKING:
     from evengrad.constraints import Constraint
@@ -72,6 +73,11 @@ class Variable:
         if constraint is not None:
             constraint.check(f"Variable {self.path!r}", self.shape, self.storage.ndim)
         self.assign(array)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("trainable", "regularizer", "constraint"):
+            Changes.note()
 
     def _allocate(self) -> None:
         self.storage: NDArray[Any]
