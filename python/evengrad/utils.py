@@ -8,6 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _core, _names, _random, _validation
+from evengrad.saving.registration import (
+    CustomObjectScope,
+    custom_object_scope,
+    get_custom_objects,
+    get_registered_name,
+    get_registered_object,
+    register_keras_serializable,
+)
+
+__all__ = [
+    "CustomObjectScope", "clear_session", "custom_object_scope", "get_custom_objects",
+    "get_registered_name", "get_registered_object", "register_keras_serializable",
+    "set_num_threads", "set_random_seed", "show_config", "to_categorical",
+]  # fmt: skip
 
 _MOST_THREADS = 1 << 16
 

@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evengrad._names import snake_case
+from evengrad.saving import registration
 from evengrad.initializers.auto import Auto
 from evengrad.initializers.base import Function, Initializer
 from evengrad.initializers.constant import Constant, Identity, Ones, Zeros
@@ -123,7 +124,8 @@ def _configured(config: Mapping[str, Any]) -> Initializer:
             'initializer: expected a dict with "class_name" (a name) and "config" (a dict), '
             f"got {dict(config)}"
         )
-    found = _named(config["class_name"])
+    name = config["class_name"]
+    found = Function if name == Function.__name__ else _named(name)
     try:
         return found.from_config(arguments)
     except TypeError as error:
@@ -131,6 +133,9 @@ def _configured(config: Mapping[str, Any]) -> Initializer:
 
 
 def _named(name: Any) -> type[Initializer]:
+    own: type[Initializer] | None = registration.find(name, "initializer", Initializer)
+    if own is not None:
+        return own
     key = snake_case(name) if isinstance(name, str) else ""
     key = _ALIASES.get(key, key)
     if key not in _CLASSES:
@@ -160,7 +165,8 @@ def serialize(initializer: Initializer | None) -> dict[str, Any] | None:
         return None
     if not isinstance(initializer, Initializer):
         raise TypeError(f"serialize: expected an Initializer, got {initializer!r}")
-    return {"class_name": type(initializer).__name__, "config": initializer.get_config()}
+    name = registration.name_of(type(initializer), "initializer")
+    return {"class_name": name, "config": initializer.get_config()}
 
 
 def deserialize(config: Mapping[str, Any]) -> Initializer:

@@ -13,6 +13,7 @@ from typing import Any
 
 from evengrad._family import Family
 from evengrad._names import snake_case
+from evengrad.saving import registration
 from evengrad.losses import functions
 from evengrad.losses.base import Loss
 from evengrad.losses.cross_entropy import (
@@ -113,6 +114,9 @@ def get(identifier: str | Mapping[str, Any] | Loss | Callable[..., Any]) -> Loss
     name = ALIASES.get(name, name)
     if name in _CLASSES:
         return _CLASSES[name]()
+    own: type[Loss] | None = registration.find(identifier, "loss", Loss)
+    if own is not None:
+        return _complete(own())
     known = ", ".join([*_CLASSES, *ALIASES])
     raise ValueError(f"loss: expected one of {known}, got {identifier!r}")
 

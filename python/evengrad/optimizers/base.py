@@ -139,7 +139,7 @@ class Optimizer(Stateful):
         self.gradient_accumulation_steps = self._steps(
             "gradient_accumulation_steps", gradient_accumulation_steps, 2
         )
-        self._excluded: tuple[frozenset[Variable], str] = (frozenset(), "")
+        self.excluded: tuple[frozenset[Variable], str] = (frozenset(), "")
         self._eager: _eager.Recorded | None = None
 
     def _threshold(self, name: str, value: float | None) -> float | None:
@@ -205,12 +205,12 @@ class Optimizer(Stateful):
             raise ValueError(
                 f"{who}: expected regular expressions, got {pattern}: {error}"
             ) from None
-        self._excluded = frozenset(var_list or ()), pattern
+        self.excluded = frozenset(var_list or ()), pattern
 
     def _decays(self, variables: Sequence[Variable]) -> F64 | None:
         if not self.weight_decay:
             return None
-        those, pattern = self._excluded
+        those, pattern = self.excluded
         out = [v in those or bool(pattern and re.search(pattern, v.name)) for v in variables]
         return np.where(out, 0.0, self.weight_decay)
 
