@@ -36,9 +36,10 @@ def loading() -> bool:
 
 
 def first_value(
-    who: str, name: str, shape: Shape, initializer: initializers.Initializer
+    who: str, name: str, shape: Shape, initializer: str | initializers.Initializer
 ) -> F32 | None:
     """Return what a variable begins with; None, for zeros, where a file has it."""
+    initializer = initializers.of_layer(initializer)
     left = _in_file.get()
     if left is None:
         values = np.asarray(initializer(shape))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from evengrad import _stack, _validation
+from evengrad import _validation
 from evengrad.layers.input import InputLayer
 from evengrad.saving import registration
 

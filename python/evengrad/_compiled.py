@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evengrad import _random, _recording, _validation, losses, metrics, optimizers
@@ -182,7 +182,7 @@ class Compiled:
         )
 
 
-def free_name(name: str, taken: Sequence[str]) -> str:
+def free_name(name: str, taken: Container[str]) -> str:
     """The name, numbered where it is taken."""
     number, free = 0, name
     while free in taken:

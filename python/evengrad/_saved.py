@@ -57,9 +57,7 @@ class Saved(Compiled):
         """
         saving.save_weights(self._whole, filepath, overwrite, max_shard_size)
 
-    def load_weights(
-        self, filepath: str | os.PathLike[str], skip_mismatch: bool = False
-    ) -> None:
+    def load_weights(self, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
         """Take weights from a file, see `evengrad.saving.load_weights`.
 
         Parameters
@@ -137,7 +135,7 @@ class Saved(Compiled):
 
     def __getstate__(self) -> dict[str, Any]:
         draws = self.draws if self.draws is not None and self.draws.good else None
-        left_out = {"_lock": None, "_programs": None, "_resolved": {}}
+        left_out: dict[str, Any] = {"_lock": None, "_programs": None, "_resolved": {}}
         return self.__dict__ | left_out | {"draws": draws and (draws.seed, draws.generator)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -28,7 +28,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from evengrad._names import snake_case
-from evengrad.saving import registration
 from evengrad.initializers.auto import Auto
 from evengrad.initializers.base import Function, Initializer
 from evengrad.initializers.constant import Constant, Identity, Ones, Zeros
@@ -44,6 +43,7 @@ from evengrad.initializers.variance_scaling import (
     VarianceScaling,
     compute_fans,
 )
+from evengrad.saving import registration
 
 __all__ = [
     "Auto", "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity",

@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evengrad import (
-    _building,
-    _python,
-    _random,
-    _validation,
-    constraints,
-    initializers,
-    regularizers,
-)
+from evengrad import _building, _python, _random, _validation, constraints, regularizers
 from evengrad._names import Versioned, unique_name
 from evengrad._program import Program
 from evengrad.variable import Variable
 
 if TYPE_CHECKING:
+    from evengrad import initializers
     from evengrad._core import F32
 
 Shape = tuple[int, ...]
@@ -171,7 +164,6 @@ class Layer(Versioned):
         if name is None:
             name = f"variable_{len(self._variables)}" if self._variables else "variable"
         name = _validation.check_name(who, name)
-        initializer = initializers.of_layer(initializer)
         variable = Variable(
             _building.first_value(who, name, shape, initializer),
             shape=shape,
@@ -203,8 +195,7 @@ class Layer(Versioned):
     @property
     def non_trainable_variables(self) -> list[Variable]:
         """The others."""
-        trainable = self.trainable_variables
-        return [v for v in self._variables if v not in trainable]
+        return [v for v in self._variables if v not in self.trainable_variables]
 
     non_trainable_weights = non_trainable_variables
 

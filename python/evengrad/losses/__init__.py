@@ -13,7 +13,6 @@ from typing import Any
 
 from evengrad._family import Family
 from evengrad._names import snake_case
-from evengrad.saving import registration
 from evengrad.losses import functions
 from evengrad.losses.base import Loss
 from evengrad.losses.cross_entropy import (
@@ -50,6 +49,7 @@ from evengrad.losses.regression import (
     MeanSquaredLogarithmicError,
     Poisson,
 )
+from evengrad.saving import registration
 
 __all__ = [
     "BinaryCrossentropy", "CategoricalCrossentropy", "CategoricalHinge", "CosineSimilarity",

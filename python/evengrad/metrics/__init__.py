@@ -12,7 +12,6 @@ from typing import Any
 
 from evengrad._family import Family
 from evengrad._names import snake_case
-from evengrad.saving import registration
 from evengrad.metrics.accuracy import (
     BinaryAccuracy,
     CategoricalAccuracy,
@@ -51,6 +50,7 @@ from evengrad.metrics.regression import (
     Poisson,
     RootMeanSquaredError,
 )
+from evengrad.saving import registration
 
 __all__ = [
     "AUC", "BinaryAccuracy", "BinaryCrossentropy", "CategoricalAccuracy",

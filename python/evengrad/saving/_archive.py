@@ -48,6 +48,10 @@ def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield array[begin : begin + step]
 
 
+def _bytes(array: NDArray[Any]) -> memoryview:
+    return memoryview(array.reshape(-1)).cast("B")  # type: ignore[arg-type]
+
+
 def is_finite(numbers: NDArray[Any]) -> bool:
     """Whether all are finite in float32."""
     if numbers.dtype.kind != "f":
@@ -79,7 +83,7 @@ class Writer:
         """
         dtype = array.dtype.newbyteorder("<").str
         if not is_safe(member) or member.lower() in self._taken:
-            member = f"{member.split('/')[0]}/{len(self._taken)}"
+            member = f"{member.partition('/')[0]}/{len(self._taken)}"
         self._taken.add(member.lower())
         digest, top = hashlib.sha256(), header(dtype, array.shape)
         with self._open(f"{member}.npy", len(top) + array.nbytes) as out:
@@ -87,7 +91,7 @@ class Writer:
             for piece in pieces(array):
                 if not is_finite(piece):
                     raise ValueError("not all of its numbers are finite")
-                content = memoryview(np.ascontiguousarray(piece, dtype).reshape(-1)).cast("B")
+                content = _bytes(np.ascontiguousarray(piece, dtype))
                 digest.update(content)
                 out.write(content)
         shape = list(array.shape)
@@ -210,7 +214,7 @@ class Reader:
         digest = hashlib.sha256()
         for piece in pieces(target):
             got = piece if piece.flags.c_contiguous else np.empty(piece.shape, piece.dtype)
-            view = memoryview(got.reshape(-1)).cast("B")
+            view = _bytes(got)
             if self._file.readinto(view) != len(view):  # type: ignore[attr-defined]
                 raise self.bad(f"damaged: it ends within {what}")
             digest.update(view)

@@ -29,8 +29,17 @@ class _Kind(NamedTuple):
 
 
 def _kinds() -> dict[str, _Kind]:
-    from evengrad import _stack, activations, constraints, initializers, layers, losses, metrics
-    from evengrad import optimizers, regularizers
+    from evengrad import (
+        _stack,
+        activations,
+        constraints,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        optimizers,
+        regularizers,
+    )
     from evengrad.optimizers import clipping, schedules
 
     return {
@@ -65,22 +74,17 @@ def encode(value: Any, where: str = "config") -> Any:
     TypeError
         For what no file can hold; the message says where it is.
     """
-    if value is None or isinstance(value, str | bool):
-        return value
     if isinstance(value, np.bool_ | np.number):
-        return encode(value.item(), where)
-    if isinstance(value, int):
-        return int(value)
+        value = value.item()
+    if value is None or isinstance(value, str | bool | int):
+        return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else _tagged(_FLOAT, repr(float(value)))
+        return value if math.isfinite(value) else _tagged(_FLOAT, repr(value))
     if isinstance(value, Mapping):
         return _encoded_dict(value, where)
     named = hasattr(value, "_fields")  # activations are tuples, too
     if isinstance(value, list | tuple) and not (named and _kind_of(value)):
         return [encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        numbers = encode(value.tolist(), where)
-        return _tagged(_ARRAY, {"dtype": value.dtype.name, "value": numbers})
     return _encoded_thing(value, where)
 
 
@@ -102,6 +106,9 @@ def _kind_of(value: Any) -> str | None:
 
 
 def _encoded_thing(value: Any, where: str) -> dict[str, Any]:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        numbers = encode(value.tolist(), where)
+        return _tagged(_ARRAY, {"dtype": value.dtype.name, "value": numbers})
     kind = _kind_of(value)
     if kind is not None:
         content = encode(_kinds()[kind].serialize(value), where)
@@ -192,26 +199,33 @@ def decode(value: Any) -> Any:
     tag = value.get("class_name")
     if tag not in _TAGS:
         return {key: decode(item) for key, item in value.items()}
-    content = value.get("config")
-    if tag == _FLOAT and content in ("inf", "-inf", "nan"):
-        return float(content)
-    if tag == _FUNCTION:
-        return _function(content)
-    if tag == _ARRAY and _is(content, {"dtype": str, "value": object}):
-        if not re.fullmatch(r"bool|u?int(8|16|32|64)|float(16|32|64)", content["dtype"]):
-            raise ValueError(f"expected an array of numbers, got dtype {content['dtype']!r}")
-        return np.array(decode(content["value"]), content["dtype"])
-    if tag == _OBJECT and _is(content, {"kind": str, "value": object}):
-        return _object(content["kind"], decode(content["value"]))
-    raise ValueError(f"expected what was made for {tag}, got {content!r:.80}")
+    if value.keys() != {"class_name", "config"}:
+        raise ValueError(f"expected class_name and config for {tag}, got {', '.join(value)}")
+    return _decoders()[tag](value["config"])
 
 
-def _is(content: Any, types: dict[str, type]) -> bool:
-    return (
-        isinstance(content, dict)
-        and content.keys() == types.keys()
-        and all(isinstance(content[name], kind) for name, kind in types.items())
-    )
+def _decoders() -> dict[str, Callable[[Any], Any]]:
+    return {_FLOAT: _float, _ARRAY: _array, _OBJECT: _object, _FUNCTION: _function}
+
+
+def _float(content: Any) -> float:
+    if content not in ("inf", "-inf", "nan"):
+        raise ValueError(f"expected inf, -inf or nan, got {content!r:.80}")
+    return float(content)
+
+
+def _array(content: Any) -> np.ndarray[Any, Any]:
+    _check(content, {"dtype": str, "value": object})
+    dtype = content["dtype"]
+    if not re.fullmatch(r"bool|u?int(8|16|32|64)|float(16|32|64)", dtype):
+        raise ValueError(f"expected an array of numbers, got dtype {dtype!r:.80}")
+    return np.array(decode(content["value"]), dtype)
+
+
+def _check(content: Any, types: dict[str, type]) -> None:
+    right = isinstance(content, dict) and content.keys() == types.keys()
+    if not right or not all(isinstance(content[name], kind) for name, kind in types.items()):
+        raise ValueError(f"expected a dict with {', '.join(types)}, got {content!r:.80}")
 
 
 def _function(name: Any) -> Any:
@@ -221,14 +235,17 @@ def _function(name: Any) -> Any:
     return found
 
 
-def _object(kind: str, content: Any) -> Any:
-    if kind in (kinds := _kinds()):
-        return kinds[kind].deserialize(content)
-    if kind != "object" or not _is(content, {"class_name": str, "config": dict}):
-        raise ValueError(f"expected an object, got {kind!r:.80}")
-    name = content["class_name"]
+def _object(content: Any) -> Any:
+    _check(content, {"kind": str, "value": object})
+    kind, value, kinds = content["kind"], decode(content["value"]), _kinds()
+    if kind in kinds:
+        return kinds[kind].deserialize(value)
+    if kind != "object":
+        raise ValueError(f"expected a kind of object, got {kind!r:.80}")
+    _check(value, {"class_name": str, "config": dict})
+    name = value["class_name"]
     found = registration.find(name, "object", object)
     if found is None:
         raise ValueError(f"object: {registration.unknown(name)}")
     made = getattr(found, "from_config", None)
-    return made(content["config"]) if made else found(**content["config"])
+    return made(value["config"]) if made else found(**value["config"])

@@ -50,12 +50,12 @@ def describe_part(part: Part) -> dict[str, Any]:
     shape = part.input_shape if part.built else None
     if shape is not None and not isinstance(part, layers.Layer):
         shape = shape[1:]  # of a model: with the batch
-    single = not isinstance(part, _stack.Stack)
+    single = None if isinstance(part, _stack.Stack) else part
     return {
         "name": part.name,
         "input_shape": None if shape is None else encode(shape),
-        "trainable": part.trainable if single else None,
-        "state": encode(part.get_extra_state(), str(part)) if single else {},
+        "trainable": None if single is None else single.trainable,
+        "state": {} if single is None else encode(single.get_extra_state(), str(part)),
     }
 
 
@@ -207,7 +207,9 @@ def restore_optimizer(
 
 def _numbered(variables: Sequence[Variable], i: Any) -> Variable:
     if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < len(variables):
-        raise ValueError(f"expected the number of a variable, below {len(variables)}, got {i!r:.80}")
+        raise ValueError(
+            f"expected the number of a variable, below {len(variables)}, got {i!r:.80}"
+        )
     return variables[i]
 
 
