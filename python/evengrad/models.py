@@ -15,7 +15,7 @@ from evengrad._names import Changes, unique_name
 from evengrad._saved import Saved
 from evengrad.layers.base import Shape
 from evengrad.layers.input import InputLayer
-from evengrad.layers.serialization import deserialize, serialize, serialize_inside
+from evengrad.layers.serialization import deserialize_inside, serialize, serialize_inside
 from evengrad.saving import load_model, registration, save_model
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class Sequential(Saved, Calibrated, _stack.Stack):
     ) -> Self:
         """Make a model from get_config."""
         with registration.custom_object_scope(custom_objects):
-            layers = [deserialize(one) for one in config["layers"]]
+            layers = deserialize_inside(config["layers"])
         return cls(layers, name=config.get("name"))
 
     def __repr__(self) -> str:

@@ -43,7 +43,7 @@ from evengrad.initializers.variance_scaling import (
     VarianceScaling,
     compute_fans,
 )
-from evengrad.saving import registration
+from evengrad.saving import _sharing, registration
 
 __all__ = [
     "Auto", "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity",
@@ -127,7 +127,7 @@ def _configured(config: Mapping[str, Any]) -> Initializer:
     name = config["class_name"]
     found = Function if name == Function.__name__ else _named(name)
     try:
-        return found.from_config(arguments)
+        return _sharing.made(config, lambda: found.from_config(arguments))
     except TypeError as error:
         raise TypeError(f"initializer {found.__name__}: {error}") from None
 
@@ -166,7 +166,8 @@ def serialize(initializer: Initializer | None) -> dict[str, Any] | None:
     if not isinstance(initializer, Initializer):
         raise TypeError(f"serialize: expected an Initializer, got {initializer!r}")
     name = registration.name_of(type(initializer), "initializer")
-    return {"class_name": name, "config": initializer.get_config()}
+    config = {"class_name": name, "config": initializer.get_config()}
+    return _sharing.described(initializer, config) if initializer.draws_its_own else config
 
 
 def deserialize(config: Mapping[str, Any]) -> Initializer:

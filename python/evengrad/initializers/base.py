@@ -61,6 +61,11 @@ class Initializer:
     def _owner(self) -> str:
         return type(self).__name__
 
+    @property
+    def draws_its_own(self) -> bool:
+        """Whether what a call returns depends on those before, whose ever they were."""
+        return False
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, by name."""
         return {name: getattr(self, name) for name in self._arguments}

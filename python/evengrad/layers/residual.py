@@ -170,6 +170,6 @@ class Residual(_stack.Stack, Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Residual:
         """Make a layer from get_config."""
-        from evengrad.layers import deserialize
+        from evengrad.layers.serialization import deserialize_inside
 
-        return cls(**config | {"layers": [deserialize(one) for one in config["layers"]]})
+        return cls(**config | {"layers": deserialize_inside(config["layers"])})

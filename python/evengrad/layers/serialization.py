@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evengrad import _stack
 from evengrad._names import snake_case
 from evengrad.layers.base import Layer
-from evengrad.saving import registration
+from evengrad.saving import _sharing, registration
 
 if TYPE_CHECKING:
     from evengrad._stack import Part
@@ -43,11 +43,18 @@ def serialize_inside(parts: Sequence[Part]) -> list[dict[str, Any]]:
 
     One whose shape came from outside is made without: its variables are made, and named, there.
     """
-    made = [serialize(part) for part in parts]
+    with _sharing.describing():
+        made = [serialize(part) for part in parts]
     for part, config in zip(parts, made, strict=True):
         if isinstance(part, _stack.Stack) and not isinstance(part, Layer) and part.shaped_outside:
             del config["config"]["layers"][0]
     return made
+
+
+def deserialize_inside(configs: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the parts that `serialize_inside` described."""
+    with _sharing.making():
+        return [deserialize(config) for config in configs]
 
 
 def deserialize(

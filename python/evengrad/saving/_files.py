@@ -68,6 +68,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+            if os.name == "nt":  # no file in use can be renamed there
+                file.close()
             os.replace(temporary, target)
         except BaseException:
             with suppress(OSError):

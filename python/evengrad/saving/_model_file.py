@@ -77,7 +77,7 @@ def save_model(
     if path.suffix != _SUFFIX:
         raise ValueError(
             f"save: expected a name that ends in {_SUFFIX}, got {path.name!r}; evengrad has a "
-            f"format of its own: model.save({path.with_suffix(_SUFFIX).name!r})"
+            f"format of its own: model.save({(path.stem or 'model') + _SUFFIX!r})"
         )
     if zipped is not None and not zipped:
         raise ValueError(f"save: expected zipped=True, the only form there is, got {zipped!r}")
@@ -209,7 +209,8 @@ def failures(path: str) -> Iterator[None]:
     except MemoryError:
         raise ModelFileError(path, "it claims more memory than there is") from None
     except Exception as error:
-        raise ModelFileError(path, str(error) or type(error).__name__) from error
+        name = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
+        raise ModelFileError(path, f"{name}{error}") from error
 
 
 def read_description(reader: Reader) -> dict[str, Any]:
