@@ -13,7 +13,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,13 +97,17 @@ class Writer:
         shape = list(array.shape)
         return {"member": member, "dtype": dtype, "shape": shape, "sha256": digest.hexdigest()}
 
-    def close(self, text: str | None = None) -> None:
-        """Write the description, if there is one, and the directory."""
-        if text is not None:
-            content = text.encode()
-            with self._open(DESCRIPTION, len(content)) as out:
-                out.write(content)
-        self._zip.close()
+    def add_description(self, text: str) -> None:
+        """Write the JSON text."""
+        content = text.encode()
+        with self._open(DESCRIPTION, len(content)) as out:
+            out.write(content)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._zip.close()  # writes the directory, also of what is thrown away
 
 
 class Reader:

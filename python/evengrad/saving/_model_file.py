@@ -110,13 +110,12 @@ def _write(model: Sequential, path: Path, *, include_optimizer: bool) -> None:
             "skipped_in_a_row": model.skipped_in_a_row,
         }
     to_text(content)  # what cannot be saved is an error before anything is written
-    with _files.replacing(path) as file:
-        writer = Writer(file)
+    with _files.replacing(path) as file, Writer(file) as writer:
         content["variables"] = [_variable(v, writer) for v in model.variables]
         if content["training"] is not None:
             state = _state.describe_optimizer(model.optimizer, model.variables, writer)
             content["training"]["optimizer"] = state
-        writer.close(to_text(content))
+        writer.add_description(to_text(content))
 
 
 def describe(model: Sequential) -> dict[str, Any]:

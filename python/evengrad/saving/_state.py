@@ -103,7 +103,8 @@ def describe_draws(draws: Draws | None) -> dict[str, Any] | None:
         "seed": draws.seed,
         "state": str(state["state"]["state"]),  # beyond what other readers of JSON call integers
         "increment": str(state["state"]["inc"]),
-        "half": state["uinteger"] if state["has_uint32"] else None,
+        "has_half": bool(state["has_uint32"]),
+        "half": state["uinteger"],
     }
 
 
@@ -113,20 +114,21 @@ def restore_draws(content: Any) -> Draws | None:
 
     if content is None:
         return None
-    numbers: Fields = {"seed": int, "state": str, "increment": str, "half": (int, type(None))}
-    checked(content, "random", numbers)
-    half, digits = content["half"], (content["state"], content["increment"])
+    checked(content, "random", {
+        "seed": int, "state": str, "increment": str, "has_half": bool, "half": int,
+    })  # fmt: skip
+    digits = content["state"], content["increment"]
     if not all(re.fullmatch("[0-9]{1,39}", text) and int(text) < _MODULUS for text in digits):
         raise ValueError(f"expected a state of PCG64, got {digits}")
-    if not 0 <= content["seed"] < 1 << 63 or not 0 <= (half or 0) < 1 << 32:
-        raise ValueError(f"expected a seed and a half, got {content['seed']} and {half}")
+    if not 0 <= content["seed"] < 1 << 63 or not 0 <= content["half"] < 1 << 32:
+        raise ValueError(f"expected a seed and a half, got {content['seed']} {content['half']}")
     generator = np.random.Generator(np.random.PCG64(0))
     state, increment = map(int, digits)
     generator.bit_generator.state = {
         "bit_generator": "PCG64",
         "state": {"state": state, "inc": increment | 1},
-        "has_uint32": int(half is not None),
-        "uinteger": half or 0,
+        "has_uint32": int(content["has_half"]),
+        "uinteger": content["half"],
     }
     return _random.draws_of(content["seed"], generator)
 

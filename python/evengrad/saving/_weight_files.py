@@ -116,14 +116,12 @@ class _Model(Source):
 
 
 def _write_npz(path: Path, variables: Named) -> None:
-    with _files.replacing(path) as file:
-        writer = Writer(file)
+    with _files.replacing(path) as file, Writer(file) as writer:
         for key, variable in variables.items():
             try:
                 writer.add(key, variable.value)
             except ValueError as error:
                 raise ValueError(f"save_weights: {key}: {error}; nothing was saved") from None
-        writer.close()
 
 
 class _Npz(Source):
