@@ -126,13 +126,18 @@ def load_weights(
     path = _files.checked_path(who, filepath)
     _files.readable(who, path)
     _check_built(who, model)
-    with model.locked(), _weight_files.source_of(who, path) as source:
-        choose = _fitting if skip_mismatch else _all
-        chosen = list(choose(model, source))
-        arrays = [source.read(key, variable) for key, variable in chosen]
+    left: list[Layer] = []
+    with model.locked():
+        with _weight_files.source_of(who, path) as source:
+            chosen = _fitting(model, source, left) if skip_mismatch else list(_all(model, source))
+            arrays = [source.read(key, variable) for key, variable in chosen]
         for (_, variable), array in zip(chosen, arrays, strict=True):
             variable.value[...] = array
         _tell_layers(model, {variable for _, variable in chosen})
+    for layer in left:
+        warnings.warn(
+            f"{who}: {path} has no weights that fit {layer}, which stays as it is", stacklevel=3
+        )
 
 
 def _check_built(who: str, model: Sequential) -> None:
@@ -208,8 +213,9 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _fitting(model: Sequential, source: Source) -> Iterator[tuple[str, Variable]]:
-    """The variables of layers that fit whole, each with its key; a warning for the others."""
+def _fitting(model: Sequential, source: Source, left: list[Layer]) -> list[tuple[str, Variable]]:
+    """The variables of layers that fit whole, each with its key; the others go to `left`."""
+    found: list[tuple[str, Variable]] = []
     layers = _layers(model)
     paths = dict(zip(model.variables, keys_of(model.variables), strict=True))
     groups: dict[str, list[str]] = {}
@@ -223,10 +229,7 @@ def _fitting(model: Sequential, source: Source) -> Iterator[tuple[str, Variable]
         if by_path:
             keys = [paths[v] for v in variables if paths[v] in source.keys]
         if [source.shape(key) for key in keys] == [v.shape for v in variables]:
-            yield from zip(keys, variables, strict=True)
+            found += zip(keys, variables, strict=True)
         else:
-            warnings.warn(
-                f"load_weights: {source.path} has no weights that fit {layer}, which stays as it "
-                "is",
-                stacklevel=4,
-            )
+            left.append(layer)
+    return found
