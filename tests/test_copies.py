@@ -241,7 +241,7 @@ def test_a_clone_of_parts_of_ones_own() -> None:
         [
             keras.Input((2,)),
             layers.Residual([Scale(3.0), keras.Sequential([Dense(3)])]),
-            layers.Dense(2, kernel_initializer=lambda shape, dtype: np.ones(shape, dtype)),
+            layers.Dense(2, kernel_initializer=lambda shape, dtype: np.ones(shape)),
         ]
     )
     model.compile("sgd", Cube(), [lambda y_true, y_pred: np.zeros(len(y_pred))])
