@@ -150,9 +150,7 @@ def x_and_y() -> tuple[Any, Any]:
     return rng.standard_normal((20, 3)), rng.standard_normal((20, 2))
 
 
-@pytest.mark.parametrize(
-    "of_rate", [0.1, Hyperbola(0.1), rate], ids=["number", "class", "function"]
-)
+@pytest.mark.parametrize("of_rate", [0.1, Hyperbola(0.1), rate], ids=["1", "class", "function"])
 def test_everything_of_ones_own(of_rate: Any, tmp_path: Path) -> None:
     model = whole(Doubled(of_rate, clipping=Loose(0.5)))
     model.fit(*x_and_y(), epochs=2, verbose=0)
@@ -206,10 +204,7 @@ def test_what_is_not_registered_is_an_error_before_anything_is_written(tmp_path:
         (model(Mine(name="it")), "layer 'it': the class Mine is not registered"),
         (model(layers.Residual([Mine(name="it")])), "layer 'it': the class Mine is not"),
         (model(layers.Dense(2, kernel_initializer=Start())), "initializer: the class Start is"),
-        (
-            model(layers.Dense(2, kernel_initializer=lambda s, dtype: np.ones(s))),
-            "lambda cannot be saved",
-        ),
+        (model(layers.Dense(2, kernel_initializer=np.ones)), "the function ones is not"),
         (model(loss=Own()), "loss: the class Own is not"),
         (model(metrics=[Distance()]), "metric: the class Distance is not"),
         (model(metrics=[measure]), "the function measure is not registered"),

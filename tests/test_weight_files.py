@@ -91,10 +91,8 @@ def test_the_library_reads_what_is_written(tmp_path: Path) -> None:
     assert set(arrays) == {v.path for v in model.variables}
     for variable in model.variables:
         np.testing.assert_array_equal(arrays[variable.path], variable.value)
-    safetensors.numpy.save_file(
-        {k: v.astype(np.float16) for k, v in arrays.items()}, tmp_path / "h"
-    )
-    (tmp_path / "h").rename(tmp_path / "h.safetensors")
+    halves = {k: v.astype(np.float16) for k, v in arrays.items()}
+    safetensors.numpy.save_file(halves, tmp_path / "h.safetensors")
     model.load_weights(tmp_path / "h.safetensors")
 
 
@@ -118,7 +116,7 @@ def test_some_of_the_names(tmp_path: Path) -> None:
     config["layers"][2]["config"]["layers"][0]["config"]["name"] = "changed"
     other = keras.Sequential.from_config(config)
     model.save_weights(tmp_path / "w.npz")
-    with pytest.raises(keras.ModelFileError, match="missing .*changed/kernel.*, unknown .*inner/"):
+    with pytest.raises(keras.ModelFileError, match=r"missing .*changed/kernel.*, unknown .*inner/"):
         other.load_weights(tmp_path / "w.npz")
 
 
@@ -186,18 +184,20 @@ def test_numbers_that_are_not_finite(kind: str, tmp_path: Path) -> None:
     else:
         safetensors.numpy.save_file(arrays, path)
     weights = stored(model)
-    with pytest.raises(
-        keras.ModelFileError, match=f"finite float32 numbers, not so in '{kernel.path}'"
-    ):
+    with pytest.raises(keras.ModelFileError, match=f"not so in '{kernel.path}'"):
         model.load_weights(path)
     assert stored(model) == weights
 
 
-def hostile_npz(header: bytes, version: bytes = b"\x01\x00", data: bytes = b"") -> bytes:
+def header(shape: str, dtype: str = "<f4", order: str = "False") -> bytes:
+    return f"{{'descr': '{dtype}', 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
+
+
+def hostile_npz(top: bytes, version: bytes = b"\x01\x00", data: bytes = b"") -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("d/kernel", "d/bias"):
-            start = b"\x93NUMPY" + version + len(header).to_bytes(2, "little") + header
+            start = b"\x93NUMPY" + version + len(top).to_bytes(2, "little") + top
             archive.writestr(f"{name}.npy", start + data)
     return file.getvalue()
 
@@ -206,18 +206,13 @@ def hostile_npz(header: bytes, version: bytes = b"\x01\x00", data: bytes = b"") 
     "content",
     [
         b"", b"PK\3\4", b"PK\5\6" + bytes(18), b"\x89HDF\r\n\x1a\n" + bytes(100), bytes(1000),
-        hostile_npz(b""),
-        hostile_npz(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }\n"),
-        hostile_npz(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 2), }\n"),
-        hostile_npz(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, -2), }\n"),
-        hostile_npz(b"{'descr': '|O', 'fortran_order': False, 'shape': (4, 2), }\n", data=bytes(64)),
-        hostile_npz(b"{'descr': '<c8', 'fortran_order': False, 'shape': (4, 2), }\n", data=bytes(64)),
-        hostile_npz(b"{'descr': '<f4', 'fortran_order': 3, 'shape': (4, 2), }\n", data=bytes(32)),
+        hostile_npz(b""), hostile_npz(header("(1000000000000,)")), hostile_npz(header("(4, 2)")),
+        hostile_npz(header("(4, -2)")), hostile_npz(header("(4, 2)", "|O"), data=bytes(64)),
+        hostile_npz(header("(4, 2)", "<c8"), data=bytes(64)),
+        hostile_npz(header("(4, 2)", order="3"), data=bytes(32)),
         hostile_npz(b"__import__('os')\n"), hostile_npz(b"(" * 9_000), hostile_npz(b"9" * 60_000),
         hostile_npz(b"x", version=b"\x03\x00"), hostile_npz(b"x", version=b"\x09\x00"),
-        hostile_npz(
-            b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 2), }\n", data=bytes(10**7)
-        ),
+        hostile_npz(header("(4, 2)"), data=bytes(10**7)),
     ],
 )  # fmt: skip
 def test_bad_npz(content: bytes, tmp_path: Path) -> None:

@@ -136,7 +136,8 @@ class Reader:
             raise self.bad(_what_else(self._file.read(8)) or f"damaged: {error}") from None
         places: dict[str, tuple[int, int, int]] = {}
         infos.sort(key=lambda info: info.header_offset)
-        for info, follower in zip(infos, [*[i.header_offset for i in infos[1:]], end], strict=True):
+        ends = [*(info.header_offset for info in infos[1:]), end]
+        for info, follower in zip(infos, ends, strict=False):  # without any there is one end
             if info.filename in places:
                 raise self.bad(f"it has two members named {info.filename!r:.80}")
             places[info.filename] = self._place(info, follower)
@@ -215,7 +216,7 @@ class Reader:
             )
         self._file.seek(self._places[f"{entry['member']}.npy"][0])
         self._file.read(len(header(entry["dtype"], entry["shape"])))
-        digest = hashlib.sha256()
+        digest, finite = hashlib.sha256(), True
         for piece in pieces(target):
             got = piece if piece.flags.c_contiguous else np.empty(piece.shape, piece.dtype)
             view = _bytes(got)
@@ -224,10 +225,11 @@ class Reader:
             digest.update(view)
             if got is not piece:
                 piece[...] = got
-            if not is_finite(got):
-                raise self.bad(f"expected finite numbers, not so in {what}")
+            finite = finite and is_finite(got)
         if digest.hexdigest() != entry["sha256"]:
             raise self.bad(f"damaged: {what} is not what its checksum says")
+        if not finite:
+            raise self.bad(f"expected finite numbers, not so in {what}")
 
     def read(self, entry: dict[str, Any], what: str) -> NDArray[Any]:
         """Return an array that `check` has looked at."""

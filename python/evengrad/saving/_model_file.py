@@ -208,8 +208,10 @@ def failures(path: str) -> Iterator[None]:
     except MemoryError:
         raise ModelFileError(path, "it claims more memory than there is") from None
     except Exception as error:
-        name = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
-        raise ModelFileError(path, f"{name}{error}") from error
+        reason = str(error)
+        if not isinstance(error, ValueError | TypeError):
+            reason = f"its description is not that of a model: {type(error).__name__}: {error}"
+        raise ModelFileError(path, reason) from error
 
 
 def read_description(reader: Reader) -> dict[str, Any]:

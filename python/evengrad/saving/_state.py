@@ -44,19 +44,26 @@ _PART: Fields = {
 
 def describe_part(part: Part) -> dict[str, Any]:
     """Return what restores a layer, or a model inside another, after it is made."""
-    from evengrad import _stack, layers
+    from evengrad import _stack
     from evengrad.saving._encoding import encode
 
-    shape = part.input_shape if part.built else None
-    if shape is not None and not isinstance(part, layers.Layer):
-        shape = shape[1:]  # of a model: with the batch
     single = None if isinstance(part, _stack.Stack) else part
     return {
         "name": part.name,
-        "input_shape": None if shape is None else encode(shape),
+        "input_shape": _built_for(part),
         "trainable": None if single is None else single.trainable,
         "state": {} if single is None else encode(single.get_extra_state(), str(part)),
     }
+
+
+def _built_for(part: Part) -> list[int] | None:
+    """Shape of one sample."""
+    from evengrad import layers
+
+    shape = part.input_shape if part.built else None
+    if shape is None:
+        return None
+    return [int(n or 0) for n in (shape if isinstance(part, layers.Layer) else shape[1:])]
 
 
 def build_parts(parts: Iterable[Part], described: Sequence[Any]) -> list[Part]:
@@ -70,6 +77,10 @@ def build_parts(parts: Iterable[Part], described: Sequence[Any]) -> list[Part]:
         shape = content["input_shape"]
         if shape is not None and not part.built:
             part.build_once(shape)
+        if _built_for(part) != shape:
+            raise ValueError(
+                f"expected {part.name!r} built for {_built_for(part)}, got {shape!r:.80}"
+            )
         found.append(part)
     if len(found) != len(described):
         raise ValueError(f"it describes {len(described)} layers, its configuration {len(found)}")
