@@ -71,6 +71,13 @@ def test_copies_before_anything(how: Callable[[Any], Any]) -> None:
     assert not model.built
 
 
+def test_a_copy_does_not_take_the_count_of_changes_of_its_process() -> None:
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
+    assert model.built
+    text = pickle.dumps(model)
+    assert pickle.loads(text)._known_built == -1
+
+
 @each_way
 def test_what_is_shared_is_shared_in_a_copy(how: Callable[[Any], Any]) -> None:
     dense = layers.Dense(2)

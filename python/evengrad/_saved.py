@@ -135,7 +135,9 @@ class Saved(Compiled):
 
     def __getstate__(self) -> dict[str, Any]:
         draws = self.draws if self.draws is not None and self.draws.good else None
-        left_out: dict[str, Any] = {"_lock": None, "_programs": None, "_resolved": {}}
+        left_out: dict[str, Any] = {
+            "_lock": None, "_programs": None, "_resolved": {}, "_known_built": -1,
+        }  # fmt: skip
         return self.__dict__ | left_out | {"draws": draws and (draws.seed, draws.generator)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
