@@ -10,18 +10,25 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evengrad.errors import ModelFileError
+from evengrad.saving._encoding import to_text
+
+# An array of a file, the memory it goes to, and what to call it.
+Wanted = tuple[dict[str, Any], NDArray[Any], str]
 
 DESCRIPTION = "model.json"
 DTYPES = {"<f4": np.float32, "<f8": np.float64, "<i8": np.int64}
+_MANY = 1 << 23  # bytes that are worth threads
 _PIECE = 1 << 20  # bytes; stays in cache between reading, checking and copying
 _SAFE = re.compile(r"(?!(.*/)?\.\.?(/|$))[\w.()+=,# -]+(/[\w.()+=,# -]+)*")
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -60,12 +67,35 @@ def is_finite(numbers: NDArray[Any]) -> bool:
         return bool(np.isfinite(numbers.astype(np.float32, copy=False)).all())
 
 
-class Writer:
-    """Writes an archive into an open file."""
+def _digest(array: NDArray[Any], dtype: str) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces(array):
+        digest.update(_bytes(np.ascontiguousarray(piece, dtype)))
+    return digest.hexdigest()
 
-    def __init__(self, file: BinaryIO) -> None:
+
+def _threads(most: int) -> ThreadPoolExecutor:
+    """Threads for checksums, which take the most time of all."""
+    from evengrad._core import get_num_threads
+
+    return ThreadPoolExecutor(min(most, get_num_threads()))
+
+
+class Writer:
+    """Writes an archive into an open file.
+
+    Parameters
+    ----------
+    file : file
+    digests : bool
+        Whether checksums of the arrays will be asked for.
+    """
+
+    def __init__(self, file: BinaryIO, *, digests: bool = True) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
         self._taken: set[str] = {DESCRIPTION}
+        self._pool = _threads(1) if digests else None
+        self._waiting: list[tuple[dict[str, Any], Future[str]]] = []
 
     def _open(self, member: str, size: int) -> Any:
         info = zipfile.ZipInfo(member)  # of no time: equal models make equal files
@@ -76,6 +106,8 @@ class Writer:
     def add(self, member: str, array: NDArray[Any]) -> dict[str, Any]:
         """Write an array under the name, or a similar one, and return where it is.
 
+        Its checksum may be known only when `add_description` is called.
+
         Raises
         ------
         ValueError
@@ -85,28 +117,34 @@ class Writer:
         if not is_safe(member) or member.lower() in self._taken:
             member = f"{member.partition('/')[0]}/{len(self._taken)}"
         self._taken.add(member.lower())
-        digest, top = hashlib.sha256(), header(dtype, array.shape)
+        entry = {"member": member, "dtype": dtype, "shape": list(array.shape), "sha256": ""}
+        if self._pool is not None and array.nbytes > _PIECE:
+            self._waiting.append((entry, self._pool.submit(_digest, array, dtype)))
+        elif self._pool is not None:
+            entry["sha256"] = _digest(array, dtype)
+        top = header(dtype, array.shape)
         with self._open(f"{member}.npy", len(top) + array.nbytes) as out:
             out.write(top)
             for piece in pieces(array):
                 if not is_finite(piece):
                     raise ValueError("not all of its numbers are finite")
-                content = _bytes(np.ascontiguousarray(piece, dtype))
-                digest.update(content)
-                out.write(content)
-        shape = list(array.shape)
-        return {"member": member, "dtype": dtype, "shape": shape, "sha256": digest.hexdigest()}
+                out.write(_bytes(np.ascontiguousarray(piece, dtype)))
+        return entry
 
-    def add_description(self, text: str) -> None:
-        """Write the JSON text."""
-        content = text.encode()
-        with self._open(DESCRIPTION, len(content)) as out:
-            out.write(content)
+    def add_description(self, content: Any) -> None:
+        """Write the JSON text, in which entries of arrays are."""
+        for entry, digest in self._waiting:
+            entry["sha256"] = digest.result()
+        text = to_text(content).encode()
+        with self._open(DESCRIPTION, len(text)) as out:
+            out.write(text)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
         self._zip.close()  # writes the directory, also of what is thrown away
 
 
@@ -115,6 +153,7 @@ class Reader:
 
     def __init__(self, file: BinaryIO, path: str) -> None:
         self._file, self.path = file, path
+        self._lock = threading.Lock()  # of the place in the file
         self._size = file.seek(0, 2)
         self._places = self._find_places()
         self._read: set[str] = set()
@@ -207,21 +246,34 @@ class Reader:
             raise self.bad(f"it has no member {place!r:.80}, the array of {what}")
         return *self._places[place][:2], header(dtype, shape), np.dtype(dtype)
 
+    def fill(self, wanted: Sequence[Wanted]) -> None:
+        """Fill arrays with what `check` has looked at."""
+        if sum(target.nbytes for _, target, _ in wanted) < _MANY:
+            for entry, target, what in wanted:
+                self.read_into(entry, target, what)
+            return
+        with _threads(4) as pool:
+            list(pool.map(lambda one: self.read_into(*one), wanted))
+
     def read_into(self, entry: dict[str, Any], target: NDArray[Any], what: str) -> None:
-        """Fill an array with what `check` has looked at."""
+        """Fill one array."""
         if target.dtype != np.dtype(entry["dtype"]) or list(target.shape) != entry["shape"]:
             raise self.bad(
                 f"expected {what} as {target.dtype} of shape {target.shape}, it has "
                 f"{entry['dtype']} of shape {tuple(entry['shape'])}"
             )
-        self._file.seek(self._places[f"{entry['member']}.npy"][0])
-        self._file.read(len(header(entry["dtype"], entry["shape"])))
+        place = self._places[f"{entry['member']}.npy"][0]
+        place += len(header(entry["dtype"], entry["shape"]))
         digest, finite = hashlib.sha256(), True
         for piece in pieces(target):
             got = piece if piece.flags.c_contiguous else np.empty(piece.shape, piece.dtype)
             view = _bytes(got)
-            if self._file.readinto(view) != len(view):  # type: ignore[attr-defined]
+            with self._lock:
+                self._file.seek(place)
+                count = self._file.readinto(view)  # type: ignore[attr-defined]
+            if count != len(view):
                 raise self.bad(f"damaged: it ends within {what}")
+            place += count
             digest.update(view)
             if got is not piece:
                 piece[...] = got

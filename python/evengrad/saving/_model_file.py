@@ -115,7 +115,7 @@ def _write(model: Sequential, path: Path, *, include_optimizer: bool) -> None:
         if content["training"] is not None:
             state = _state.describe_optimizer(model.optimizer, model.variables, writer)
             content["training"]["optimizer"] = state
-        writer.add_description(to_text(content))
+        writer.add_description(content)
 
 
 def describe(model: Sequential) -> dict[str, Any]:
@@ -302,7 +302,8 @@ def _fill(model: Sequential, entries: list[dict[str, Any]], reader: Reader) -> N
     variables = model.variables
     if len(variables) != len(entries):
         raise ValueError(f"it has {len(entries)} variables, its layers make {len(variables)}")
-    for variable, entry in zip(variables, entries, strict=True):
-        reader.read_into(entry["array"], variable.value, entry["path"])
+    pairs = list(zip(variables, entries, strict=True))
+    reader.fill([(entry["array"], variable.value, entry["path"]) for variable, entry in pairs])
+    for variable, entry in pairs:
         variable.path = entry["path"]
         variable.trainable = entry["trainable"]

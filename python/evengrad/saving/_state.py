@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evengrad.saving._archive import Reader, Writer
+from evengrad.saving._archive import Reader, Wanted, Writer
 
 if TYPE_CHECKING:
     from evengrad._random import Draws
@@ -210,9 +210,11 @@ def restore_optimizer(
         raise ValueError(f"expected names without weight decay, got {excluded['names']!r:.80}")
     chosen = frozenset(_numbered(variables, i) for i in excluded["variables"])
     optimizer.excluded = chosen, excluded["names"]
+    wanted: list[Wanted] = []
     for kept in content["slots"]:
         checked(kept, "a slot", _SLOTS)
-        _restore_slots(optimizer, _numbered(variables, kept["variable"]), kept["arrays"], reader)
+        wanted += _slots(optimizer, _numbered(variables, kept["variable"]), kept["arrays"])
+    reader.fill(wanted)
     if content["built"] and not optimizer.built:
         optimizer.build([])
     _restore_clipping(optimizer.clipping, content["clipping"], reader)
@@ -226,9 +228,8 @@ def _numbered(variables: Sequence[Variable], i: Any) -> Variable:
     return variables[i]
 
 
-def _restore_slots(
-    optimizer: Optimizer, variable: Variable, arrays: dict[str, Any], reader: Reader
-) -> None:
+def _slots(optimizer: Optimizer, variable: Variable, arrays: dict[str, Any]) -> list[Wanted]:
+    """Make what is kept for a variable, to be filled."""
     if variable in optimizer.kept():
         raise ValueError(f"it has the state for {variable.path!r} twice")
     optimizer.build([variable])
@@ -238,8 +239,7 @@ def _restore_slots(
             f"expected the state {', '.join(slots) or 'none'} for {variable.path!r}, got "
             f"{', '.join(arrays) or 'none'}"
         )
-    for name, slot in slots.items():
-        reader.read_into(arrays[name], slot.value, slot.path)
+    return [(arrays[name], slot.value, slot.path) for name, slot in slots.items()]
 
 
 def _restore_clipping(clipping: Clipping | None, content: Any, reader: Reader) -> None:

@@ -116,7 +116,7 @@ class _Model(Source):
 
 
 def _write_npz(path: Path, variables: Named) -> None:
-    with _files.replacing(path) as file, Writer(file) as writer:
+    with _files.replacing(path) as file, Writer(file, digests=False) as writer:
         for key, variable in variables.items():
             try:
                 writer.add(key, variable.value)
