@@ -425,3 +425,32 @@ def test_a_schedule_of_ones_own_needs_a_name(tmp_path: Path) -> None:
         model.save(tmp_path / "m.evengrad")
     twin = keras.models.load_model(tmp_path / "m.evengrad", {"Halving": Halving})
     assert twin.optimizer.rates(3).tolist() == [1.0, 0.5, 0.25]
+
+
+def test_no_second_copy_of_the_weights(tmp_path: Path) -> None:
+    import tracemalloc
+
+    stack = [layers.Dense(1001, kernel_initializer="zeros") for _ in range(6)]
+    model = keras.Sequential([keras.Input((1001,)), *stack])  # 24 MB, in rows with a pitch
+    path, before = tmp_path / "m.evengrad", keras.get_num_threads()
+    peaks = []
+    for work in (lambda: model.save(path), lambda: keras.models.load_model(path)):
+        tracemalloc.start()
+        kept = work()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        del kept
+    size = path.stat().st_size
+    assert peaks[0] < 0.4 * size
+    assert peaks[1] < 1.5 * size
+    assert keras.get_num_threads() == before
+
+
+def test_damage_is_seen_where_threads_read(tmp_path: Path) -> None:
+    stack = [layers.Dense(1000, kernel_initializer="zeros") for _ in range(4)]
+    keras.Sequential([keras.Input((1000,)), *stack]).save(tmp_path / "m.evengrad")
+    content = bytearray((tmp_path / "m.evengrad").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "m.evengrad").write_bytes(content)
+    with pytest.raises(keras.ModelFileError, match="damaged: .*kernel is not what its checksum"):
+        keras.models.load_model(tmp_path / "m.evengrad")
