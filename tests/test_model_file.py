@@ -170,9 +170,27 @@ def test_members_that_lie_over_each_other(good: bytes, tmp_path: Path) -> None:
     """A directory whose members share bytes makes much of little."""
     directory = good.index(b"PK\1\2")
     made = bytearray(good)
+    size = struct.unpack_from("<I", good, directory + 24)[0] + 500
+    made[directory + 20 : directory + 28] = struct.pack("<II", size, size)
+    assert "runs into what comes next" in refused(bytes(made), tmp_path)
+    made = bytearray(good)
     second = made.index(b"PK\1\2", directory + 1)
     made[second + 42 : second + 46] = made[directory + 42 : directory + 46]
     assert "damaged" in refused(bytes(made), tmp_path)
+
+
+def test_many_layers_of_one_array(tmp_path: Path) -> None:
+    made = keras.Sequential([keras.Input((1000,)), layers.Dense(1000, use_bias=False, name="a")])
+    made.save(tmp_path / "m.evengrad")
+
+    def many(content: dict[str, Any]) -> None:
+        parts = content["model"]["config"]["layers"]
+        for i in range(50):
+            parts.append(copy.deepcopy(parts[-1]))
+            parts[-1]["config"]["name"] = f"a{i}"
+
+    content = changed((tmp_path / "m.evengrad").read_bytes(), many)
+    assert "(1000, 1000) for kernel, there is none" in refused(content, tmp_path)
 
 
 def with_array(content: bytes, data: bytes) -> bytes:

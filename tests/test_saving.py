@@ -452,5 +452,5 @@ def test_damage_is_seen_where_threads_read(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "m.evengrad").read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "m.evengrad").write_bytes(content)
-    with pytest.raises(keras.ModelFileError, match="damaged: .*kernel is not what its checksum"):
+    with pytest.raises(keras.ModelFileError, match=r"damaged: .*kernel is not what"):
         keras.models.load_model(tmp_path / "m.evengrad")
