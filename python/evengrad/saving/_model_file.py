@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evengrad.errors import ModelFileError
-from evengrad.saving import _files, registration
+from evengrad.saving import registration
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from evengrad.models import Sequential
     from evengrad.saving._archive import Reader, Writer
     from evengrad.variable import Variable
@@ -73,6 +74,8 @@ def save_model(
     >>> bool((twin.predict([[1.0, 2.0]]) == model.predict([[1.0, 2.0]])).all())
     True
     """
+    from evengrad.saving import _files  # this and what it needs only where a file is used
+
     path = _files.checked_path("save", filepath)
     if path.suffix != _SUFFIX:
         raise ValueError(
@@ -90,7 +93,7 @@ def save_model(
 
 def _write(model: Sequential, path: Path, *, include_optimizer: bool) -> None:
     from evengrad import __version__, _stack
-    from evengrad.saving import _state
+    from evengrad.saving import _files, _state
     from evengrad.saving._archive import Writer
     from evengrad.saving._encoding import encode, to_text
 
@@ -184,6 +187,7 @@ def load_model(
     ...     keras.models.load_model(path).optimizer
     Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-07, amsgrad=False)
     """
+    from evengrad.saving import _files
     from evengrad.saving._archive import Reader
 
     del safe_mode

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from evengrad.errors import ModelFileError
-from evengrad.saving import _files
 
 if TYPE_CHECKING:
     from evengrad.layers import Layer
@@ -64,7 +63,7 @@ def save_weights(
     ...         print(file.files)
     ['m/a/kernel', 'm/a/bias']
     """
-    from evengrad.saving import _weight_files
+    from evengrad.saving import _files, _weight_files
 
     who = "save_weights"
     path = _files.checked_path(who, filepath)
@@ -120,7 +119,7 @@ def load_weights(
     >>> bool((first.get_weights()[0] == second.get_weights()[0]).all())
     True
     """
-    from evengrad.saving import _weight_files
+    from evengrad.saving import _files, _weight_files
 
     who = "load_weights"
     path = _files.checked_path(who, filepath)
