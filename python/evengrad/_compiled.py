@@ -11,8 +11,11 @@ from evengrad import _random, _recording, _validation, losses, metrics, optimize
 from evengrad.metrics import Metric
 
 if TYPE_CHECKING:
+    from evengrad._position import Position
     from evengrad._stack import Part
+    from evengrad.callbacks import History
     from evengrad.layers.base import Shape
+    from evengrad.training import Epoch
     from evengrad.variable import Variable
 
 _MetricLike = str | Metric | Callable[..., Any]
@@ -26,7 +29,11 @@ class Compiled:
         self.layers: list[Part] = []
         self._scope = ""
         self.shaped_outside = False  # by a model that this one is a part of
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
+        self.history: History | None = None  # of the last fit
+        self.running: Epoch | None = None
+        self.position: Position | None = None  # where the next fit is to go on
+        self._fitting = False
         self.skipped_steps = 0
         self.skipped_in_a_row = 0
         self.compiled = False

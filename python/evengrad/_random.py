@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,6 +60,17 @@ class Draws(NamedTuple):
     seed: int  # of what layers draw, which depends on the step besides
     generator: np.random.Generator  # of the order of samples
     restarts: int
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """A copy of the generator's state."""
+        return self.generator.bit_generator.state
+
+    def at(self, state: Mapping[str, Any]) -> Draws:
+        """Return draws that stand where these stood then."""
+        own = np.random.PCG64(0)
+        own.state = dict(state)  # type: ignore[assignment]
+        return self._replace(generator=np.random.Generator(own))
 
     @property
     def good(self) -> bool:

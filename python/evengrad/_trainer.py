@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evengrad import _data, _validation, training
 from evengrad._compiled import Compiled
-from evengrad.callbacks import (
-    Callback,
-    CallbackList,
-    History,
-    Logs,
-    ProgbarLogger,
-    checked_callbacks,
-    text_of,
-)
+from evengrad.callbacks.base import Callback, Logs
+from evengrad.callbacks.callback_list import CallbackList
+from evengrad.callbacks.history import History
+
+if TYPE_CHECKING:
+    from evengrad.models import Sequential
 
 _PREDICTION_ROWS = 256
+Callbacks = Sequence[Callback] | Callback | None
 
 
 class Trainer(Compiled):
@@ -34,7 +33,7 @@ class Trainer(Compiled):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: str | int = "auto",
-        callbacks: Sequence[Callback] | Callback | None = None,
+        callbacks: Callbacks = None,
         validation_split: float = 0.0,
         validation_data: tuple[Any, ...] | None = None,
         shuffle: bool = True,
@@ -61,7 +60,7 @@ class Trainer(Compiled):
             0: silent. "auto", 1: a progress bar on a terminal where tqdm is installed, else one
             line an epoch. 2: one line an epoch.
         callbacks : Callback or sequence of Callback, optional
-            Called in order.
+            Called in order; see `callbacks.Callback`.
         validation_split : float in [0, 1)
             Share of the rows, the last ones before shuffling, kept for validation.
         validation_data : (x, y) or (x, y, sample_weight), optional
@@ -91,6 +90,8 @@ class Trainer(Compiled):
         ------
         ValueError, TypeError
             Where the data do not fit; nothing has been trained then.
+        RuntimeError
+            In a callback of `fit` itself.
         NonFiniteError
             See `compile`.
         """
@@ -108,7 +109,7 @@ class Trainer(Compiled):
         if validation_batch_size is not None:
             rows = count("fit", "validation_batch_size", validation_batch_size)
         show = _verbosity("fit", verbose)
-        with self._lock:
+        with self._lock, self._one_fit():
             data = _data.prepare(self, "fit", x, y, sample_weight, class_weight)
             data, held_out = _data.split(self, data, validation_split, validation_data)
             record = functools.partial(self._step, min(batch, len(data.x)), train=True)
@@ -116,14 +117,11 @@ class Trainer(Compiled):
             def validate() -> dict[str, Any]:
                 assert held_out is not None
                 step = self._step(min(rows, len(held_out.x)), train=False)
-                return training.evaluate(self, step, held_out, validation_steps)
+                return training.evaluate(self, step, held_out, validation_steps, everyone)
 
-            history = History()
-            everyone: list[Callback] = [history, *checked_callbacks(callbacks)]
-            if show:
-                everyone.append(ProgbarLogger(bar=verbose != 2))
             steps = training.steps_per_epoch(data, record(), steps_per_epoch)
-            params = {"verbose": verbose, "epochs": epochs, "steps": steps}
+            told = {"verbose": verbose, "epochs": epochs, "steps": steps}
+            everyone = self._everyone(callbacks, show, add_history=True, **told)
             training.fit(
                 self,
                 data,
@@ -131,11 +129,26 @@ class Trainer(Compiled):
                 epochs=range(initial_epoch, epochs),
                 steps=steps,
                 shuffle=shuffle,
-                callbacks=CallbackList(everyone, self, params),
+                callbacks=everyone,
                 validate=validate if held_out is not None else None,
                 validation_freq=frequency,
             )
+        history = everyone.history
+        assert history is not None
         return history
+
+    @contextmanager
+    def _one_fit(self) -> Iterator[None]:
+        if self._fitting:
+            raise RuntimeError(
+                f"{self.name}: expected fit to have ended before it begins again, got it called by "
+                "a callback of itself; use train_on_batch there, or another model"
+            )
+        self._fitting = True
+        try:
+            yield
+        finally:
+            self._fitting = False
 
     def train_on_batch(
         self,
@@ -149,15 +162,19 @@ class Trainer(Compiled):
         self.compiled_loss("train_on_batch")
         with self._lock:
             data = _data.prepare(self, "train_on_batch", x, y, sample_weight, class_weight)
-            epoch = training.Epoch(self, self._step(len(data.x), train=True), data, 0)
-            epoch.train(1)
-            return _results(epoch.logs(), return_dict)
+            with training.Epoch(self, self._step(len(data.x), train=True), data, 0) as epoch:
+                epoch.train(1)
+                return _results(epoch.logs(), return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """Return loss and metrics of one batch in inference mode."""
-        return _results(self._evaluate("test_on_batch", x, y, sample_weight), return_dict)
+        self.compiled_loss("test_on_batch")
+        with self._lock:
+            data = _data.prepare(self, "test_on_batch", x, y, sample_weight)
+            step = self._step(len(data.x), train=False)
+            return _results(training.evaluate(self, step, data), return_dict)
 
     def evaluate(
         self,
@@ -167,6 +184,7 @@ class Trainer(Compiled):
         verbose: str | int = "auto",
         sample_weight: Any = None,
         steps: int | None = None,
+        callbacks: Callbacks = None,
         return_dict: bool = False,
     ) -> Any:
         """Return the loss, or [loss, metrics...], or a dict, in inference mode."""
@@ -175,13 +193,21 @@ class Trainer(Compiled):
         rows = batch_rows("evaluate", batch_size)
         if steps is not None:
             _validation.check_count("evaluate", "steps", steps)
-        logs = self._evaluate("evaluate", x, y, sample_weight, rows, steps)
-        if show:
-            print(text_of(logs), flush=True)
+        with self._lock:
+            data = _data.prepare(self, "evaluate", x, y, sample_weight)
+            step = self._step(min(rows, len(data.x)), train=False)
+            told = {"verbose": verbose, "steps": training.steps_per_epoch(data, step, steps)}
+            with self._calling(callbacks, show, **told) as everyone:
+                logs = training.evaluate(self, step, data, steps, everyone)
         return _results(logs, return_dict)
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: str | int = "auto"
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Callbacks = None,
     ) -> NDArray[np.float32]:
         """Return the outputs (n, ...) for samples (n, ...), in inference mode.
 
@@ -193,9 +219,46 @@ class Trainer(Compiled):
             Samples at a time; the outputs do not depend on it but for rounding.
         verbose : {"auto", 0, 1, 2}
             Accepted, without effect.
+        steps : int, optional
+            At most so many batches.
+        callbacks : Callback or sequence of Callback, optional
+            Called in order; see `callbacks.Callback`.
         """
         _verbosity("predict", verbose)
-        return self._predict("predict", x, batch_rows("predict", batch_size))
+        rows = batch_rows("predict", batch_size)
+        if steps is not None:
+            _validation.check_count("predict", "steps", steps)
+        self.stop_predicting = False
+        with self._lock:
+            samples = _data.samples(self, "predict", x)
+            recorded = self._prediction(min(rows, len(samples)))
+            if callbacks is None:
+                return training.predict("predict", recorded, samples, steps)
+            whole = -(-len(samples) // recorded.program.capacity)
+            told = {"verbose": verbose, "steps": whole if steps is None else min(steps, whole)}
+            with self._calling(callbacks, False, **told) as everyone:
+                return training.predict("predict", recorded, samples, steps, everyone)
+
+    def _everyone(
+        self, callbacks: Callbacks, show: bool, add_history: bool = False, **params: Any
+    ) -> CallbackList:
+        return CallbackList.of(
+            callbacks,
+            cast("Sequential", self),
+            add_history=add_history,
+            add_progbar=show,
+            **params,
+        )
+
+    @contextmanager
+    def _calling(self, callbacks: Callbacks, show: bool, **params: Any) -> Iterator[CallbackList]:
+        """Callbacks of evaluate and predict; what `fit` has opened is not closed here."""
+        everyone = self._everyone(callbacks, show, epochs=1, **params)
+        try:
+            yield everyone
+        finally:
+            if not self._fitting:
+                everyone._release()
 
     def predict_on_batch(self, x: Any) -> NDArray[np.float32]:
         """Return the outputs for one batch."""
@@ -210,27 +273,12 @@ class Trainer(Compiled):
             y = layer(y, training=True)
         return y
 
-    # -- inside; rows None: all in one batch
+    # -- inside
 
-    def _evaluate(
-        self,
-        who: str,
-        x: Any,
-        y: Any,
-        weight: Any,
-        rows: int | None = None,
-        steps: int | None = None,
-    ) -> dict[str, Any]:
-        self.compiled_loss(who)
-        with self._lock:
-            data = _data.prepare(self, who, x, y, weight)
-            step = self._step(min(rows or len(data.x), len(data.x)), train=False)
-            return training.evaluate(self, step, data, steps)
-
-    def _predict(self, who: str, x: Any, rows: int | None = None) -> NDArray[np.float32]:
+    def _predict(self, who: str, x: Any) -> NDArray[np.float32]:
         with self._lock:
             samples = _data.samples(self, who, x)
-            recorded = self._prediction(min(rows or len(samples), len(samples)))
+            recorded = self._prediction(len(samples))
             return training.predict(who, recorded, samples)
 
 

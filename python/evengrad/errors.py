@@ -121,6 +121,8 @@ _INSTEAD = {
         _DENSE_ONLY,
     "LSTM|GRU|SimpleRNN|RNN|\\w*Cell|Bidirectional|TimeDistributed|ConvLSTM.*": _DENSE_ONLY,
     "Attention|AdditiveAttention|MultiHeadAttention|GroupedQueryAttention": _DENSE_ONLY,
+    "RemoteMonitor": "send logs from on_epoch_end of a Callback of your own",
+    "OrbaxCheckpoint": "use ModelCheckpoint or BackupAndRestore",
     "Masking": "there are no masks; leave samples out, or give them a sample_weight of 0",
     "Add|Average|Concatenate|Subtract|Multiply|Maximum|Minimum|Dot": _ONE_PATH,
     "Lambda": "write a layer of your own: a class derived from layers.Layer",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from evengrad import _diagnosis
 from evengrad._data import Data
+from evengrad._position import go_on
 from evengrad._recording import Prediction, Recording
-from evengrad.callbacks import CallbackList
+from evengrad.callbacks.callback_list import CallbackList, Watchers
 from evengrad.errors import NonFiniteError
 
 if TYPE_CHECKING:
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
     from evengrad._trainer import Trainer
 
 _CHUNK_SECONDS = 0.05  # how long a replay may keep signals and callbacks waiting
+_MOST_AT_ONCE = 64  # batches of evaluation and prediction, likewise
 _MOST_SKIPPED = 10
 
 
 class Epoch:
-    """One pass over the data: replays chunks of steps and keeps the means so far."""
+    """One pass over the data: replays chunks of steps and keeps the means so far.
+
+    Leaving it puts back the means of whoever else was using the recording: a callback may evaluate,
+    or train on a batch, while its model is at it.
+    """
 
     def __init__(self, model: Trainer, recording: Recording, data: Data, number: int) -> None:
         self.model, self.recording, self.data, self.number = model, recording, data, number
@@ -33,8 +39,29 @@ class Epoch:
         self.order: NDArray[np.int64] | None = None
         self.done = 0  # steps
         self.skipped = 0
+        self.unshuffled: Mapping[str, Any] | None = None  # state of the draws before `shuffle`
+        self.spoilt = False  # by a loss that was not finite, which ends training without an error
+        self._outside = recording, recording.totals.copy(), recording.health.copy()
         recording.totals[...] = 0.0
         recording.health[...] = 0.0
+
+    def __enter__(self) -> Epoch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        recording, totals, health = self._outside
+        recording.totals[...] = totals
+        recording.health[...] = health
+
+    def shuffle(self) -> None:
+        """Take the rows in a new order."""
+        self.unshuffled = self.model.drawing().state
+        self.order = self.model.drawing().generator.permutation(len(self.data.x))
+
+    def spoil(self) -> None:
+        """Count a step that was left out for good, and with it the loss of the epoch."""
+        self.done += 1
+        self.spoilt = True
 
     def use(self, recording: Recording) -> None:
         """Go on with another recording of the same model."""
@@ -53,7 +80,7 @@ class Epoch:
         """Return loss and metrics so far."""
         recording = self.recording
         loss, rows = recording.totals[recording.places[0]]
-        found: list[Any] = [loss / rows if rows else 0.0]
+        found: list[Any] = [math.nan if self.spoilt else loss / rows if rows else 0.0]
         for metric, place in zip(self.metrics, recording.places[1:], strict=True):
             value = metric.value(recording.totals[place])
             found.append(np.asarray(value, np.float32) if np.ndim(value) else value)
@@ -140,25 +167,35 @@ def fit(
     """
     model.stop_training = False
     model.skipped_in_a_row = 0
-    callbacks.call("on_train_begin")
+    model.position = None
+    logs: dict[str, Any] = {}
     try:
+        callbacks.on_train_begin()
+        if model.position is not None:  # of a run that was interrupted
+            epochs = range(model.position.epoch, epochs.stop)
         for number in epochs:
-            callbacks.call("on_epoch_begin", number)
-            epoch = Epoch(model, record(), data, number)
-            if shuffle:
-                epoch.order = model.drawing().generator.permutation(len(data.x))
-            _run_epoch(epoch, steps, record, callbacks)
-            logs = epoch.logs()
+            callbacks.on_epoch_begin(number)
+            with Epoch(model, record(), data, number) as epoch:
+                if shuffle:
+                    epoch.shuffle()
+                if model.position is not None:
+                    go_on(epoch, model.position)
+                model.position, model.running = None, epoch
+                _run_epoch(epoch, steps, record, callbacks)
+                logs, health = epoch.logs(), epoch.health()
             if validate is not None and (number + 1) % validation_freq == 0:
                 logs |= {f"val_{name}": value for name, value in validate().items()}
-            callbacks.call("on_epoch_health", epoch.health())
-            callbacks.call("on_epoch_end", number, logs)
+            callbacks.on_epoch_health(health)
+            callbacks.on_epoch_end(number, logs)
             if model.stop_training:
                 break
         if epochs.stop > 0:
+            callbacks._before_averages()
             model.optimizer.finalize_variable_values(model.trainable_variables)
+        callbacks.on_train_end(logs)
     finally:
-        callbacks.call("on_train_end")
+        model.running = None
+        callbacks._release()
 
 
 def steps_per_epoch(data: Data, recording: Recording, limit: int | None = None) -> int:
@@ -170,33 +207,52 @@ def steps_per_epoch(data: Data, recording: Recording, limit: int | None = None) 
 def _run_epoch(
     epoch: Epoch, steps: int, record: Callable[[], Recording], callbacks: CallbackList
 ) -> None:
-    hooks, chunk = callbacks.each_batch, 1
+    watchers, chunk = callbacks.watchers("train"), 1
     while epoch.done < steps and not epoch.model.stop_training:
-        if hooks:
-            callbacks.call("on_train_batch_begin", epoch.done)
+        most = watchers.most
+        if most:
+            callbacks.on_train_batch_begin(epoch.done)
         epoch.use(record())
         in_python = epoch.model.optimizer.rate_in_python or epoch.recording.program.segments > 1
-        single = hooks or in_python
         begin, done = time.perf_counter(), epoch.done
-        epoch.train(1 if single else min(chunk, steps - done))
+        try:
+            epoch.train(1 if in_python else min(chunk, steps - done, most or chunk))
+        except NonFiniteError as error:
+            if not callbacks._accepts(error):
+                raise
+            epoch.spoil()
         each = (time.perf_counter() - begin) / (epoch.done - done)
         chunk = max(1, min(2 * chunk, int(_CHUNK_SECONDS / max(each, 1e-9))))
-        if hooks:
-            callbacks.call("on_train_batch_end", epoch.done - 1, epoch.logs())
-        callbacks.call("on_progress", epoch.done, epoch.logs())
+        if most:
+            callbacks.on_train_batch_end(epoch.done - 1, epoch.logs())
 
 
 def evaluate(
-    model: Trainer, recording: Recording, data: Data, steps: int | None = None
+    model: Trainer,
+    recording: Recording,
+    data: Data,
+    steps: int | None = None,
+    callbacks: CallbackList | None = None,
 ) -> dict[str, Any]:
     """Loss and metrics over the data in inference mode."""
-    epoch = Epoch(model, recording, data, 0)
-    total = steps_per_epoch(data, recording, steps)
-    program = recording.program
-    for first, count in chunks(total):
-        done = program.run_batches(*data, first=first * program.capacity, steps=count)
-        _check_complete(model.name, program, done, count)
-    return epoch.logs()
+    model.stop_evaluating = False
+    total, program = steps_per_epoch(data, recording, steps), recording.program
+    with Epoch(model, recording, data, 0) as epoch:
+        if callbacks is not None:
+            callbacks.on_test_begin()
+        for first, count, told in _pieces(total, callbacks, "test"):
+            if told and callbacks is not None:
+                callbacks.on_test_batch_begin(first)
+            done = program.run_batches(*data, first=first * program.capacity, steps=count)
+            _check_complete(model.name, program, done, count)
+            if told and callbacks is not None:
+                callbacks.on_test_batch_end(first + count - 1, epoch.logs())
+            if model.stop_evaluating:
+                break
+        logs = epoch.logs()
+    if callbacks is not None:
+        callbacks.on_test_end(logs)
+    return logs
 
 
 def _changed(who: str, kind: str, where: int) -> ValueError:
@@ -211,19 +267,51 @@ def _check_complete(who: str, program: Program, done: int, steps: int) -> None:
         raise _changed(who, *program.failure)
 
 
-def predict(who: str, recorded: Prediction, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+def predict(
+    who: str,
+    recorded: Prediction,
+    samples: NDArray[np.float32],
+    steps: int | None = None,
+    callbacks: CallbackList | None = None,
+) -> NDArray[np.float32]:
     """Outputs for samples."""
     program = recorded.program
+    rows, total = program.capacity, -(-len(samples) // program.capacity)
+    if steps is not None:
+        total = min(total, steps)
+        samples = samples[: total * rows]
     output = np.empty((len(samples), *recorded.shape), np.float32)
-    for first, count in chunks(-(-len(samples) // program.capacity)):
-        start = first * program.capacity
-        done = program.run_batches(samples, output=output, first=start, steps=count)
+    if callbacks is not None:
+        callbacks.on_predict_begin()
+    for first, count, told in _pieces(total, callbacks, "predict"):
+        if told and callbacks is not None:
+            callbacks.on_predict_batch_begin(first)
+        part = slice(first * rows, (first + count) * rows)
+        done = program.run_batches(samples, output=output, first=part.start, steps=count)
         _check_complete(who, program, done, count)
+        if told and callbacks is not None:
+            callbacks.on_predict_batch_end(first + count - 1, {"outputs": output[part]})
+            if callbacks.model.stop_predicting:
+                output = output[: part.stop]
+                break
+    if callbacks is not None:
+        callbacks.on_predict_end()
     return output
 
 
-def chunks(steps: int, size: int = 64) -> Sequence[tuple[int, int]]:
-    """(first, count) of pieces of a pass, between which signals are heard."""
-    if steps <= size:
-        return [(0, steps)]
-    return [(first, min(size, steps - first)) for first in range(0, steps, size)]
+def _pieces(
+    steps: int, callbacks: CallbackList | None, kind: str
+) -> Iterable[tuple[int, int, bool]]:
+    """(first, count, whether anyone is told) of parts of a pass; between them signals are heard."""
+    if callbacks is None and steps <= _MOST_AT_ONCE:
+        return [(0, steps, False)]
+    return _watched(steps, None if callbacks is None else callbacks.watchers(kind))
+
+
+def _watched(steps: int, watchers: Watchers | None) -> Iterator[tuple[int, int, bool]]:
+    first = 0
+    while first < steps:
+        most = 0 if watchers is None else watchers.most
+        count = min(_MOST_AT_ONCE, steps - first, most or _MOST_AT_ONCE)
+        yield first, count, most > 0
+        first += count

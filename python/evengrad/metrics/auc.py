@@ -87,6 +87,8 @@ class AUC(Metric):
     np.float32(0.75)
     """
 
+    _direction: str | None = "up"
+
     def __init__(
         self,
         num_thresholds: int = 200,

@@ -48,6 +48,7 @@ class Metric(Versioned, Configured):
     """
 
     sparse: ClassVar[bool] = False  # y_true: class numbers
+    _direction: str | None = None  # in which it is better: "up" or "down", as Keras has it
     strict: ClassVar[bool] = False  # of the other kind of truth it makes no sense
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
@@ -160,6 +161,7 @@ class RowMean(Metric):
     """Mean over rows of what a kernel makes of each."""
 
     kind: ClassVar[str] = ""  # the kernel's name
+    _direction: str | None = "up"  # all of them are accuracies
 
     @property
     def parameters(self) -> tuple[float, ...]:
@@ -175,6 +177,8 @@ class RowMean(Metric):
 
 class LossMean(Metric):
     """Mean over rows of a loss."""
+
+    _direction: str | None = "down"
 
     def __init__(self, loss: Loss, name: str, dtype: Any) -> None:
         self._loss = loss
@@ -227,6 +231,8 @@ class MeanMetricWrapper(Metric):
         own = getattr(fn, "__name__", snake_case(type(fn).__name__))
         super().__init__(name or own, dtype)
         self._fn, self._kwargs = fn, kwargs
+        if getattr(fn, "__module__", "").startswith("evengrad.losses"):
+            self._direction = "down"
 
     def call(self, y_true: NDArray[Any], y_pred: NDArray[np.float32]) -> NDArray[Any]:
         """Return fn(y_true, y_pred)."""

@@ -20,6 +20,8 @@ _EPSILON = 1e-7  # Keras'
 class _ByColumn(Metric):
     """Three sums for each output, then those of weights and of rows."""
 
+    _direction: str | None = "up"
+
     def size(self, outputs: int) -> int:
         """Return the number of sums."""
         return 3 * outputs + 2

@@ -65,6 +65,8 @@ def check_thresholds(who: str, thresholds: Thresholds | None, default: float) ->
 class _Confusion(Metric):
     """Counts at one or several thresholds."""
 
+    _direction: str | None = "up"
+
     def __init__(
         self,
         thresholds: Thresholds | None,
@@ -190,6 +192,7 @@ class Recall(_Confusion):
 class _Count(_Confusion):
     """One of the four counts."""
 
+    _direction = None
     which: ClassVar[str]
 
     def __init__(

@@ -165,6 +165,8 @@ class CosineSimilarity(LossMean):
     np.float32(0.5)
     """
 
+    _direction: str | None = "up"
+
     def __init__(self, name: str = "cosine_similarity", dtype: Any = None, axis: int = -1) -> None:
         super().__init__(losses.CosineSimilarity(axis), name, dtype)
 

@@ -132,6 +132,18 @@ class Rated(Versioned):
         self._rate.storage[0] = checked
 
     @property
+    def rate_is_set(self) -> bool:
+        """Whether it is a number, which can be set between steps."""
+        return isinstance(self._rate, Variable)
+
+    def check_settable(self, who: str) -> None:
+        """Refuse, in the name of `who`, a learning rate that cannot be set."""
+        if not self.rate_is_set:
+            raise TypeError(
+                f"{who}: expected the optimizer's learning_rate to be a number, got {self._rate!r}"
+            )
+
+    @property
     def rate_in_python(self) -> bool:
         """Whether a function is asked for the rate, at each step: it may look at anything."""
         return not (isinstance(self._rate, Variable) or _is_formula(self._rate))

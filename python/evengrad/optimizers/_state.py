@@ -109,6 +109,25 @@ class Stateful(Rated):
             return 0
         return 2 + sum(v.size for slots in self._slots.values() for v in slots.values())
 
+    def swap_averages(self) -> None:
+        """Let variables and their moving averages change places; before the first step, not.
+
+        Raises
+        ------
+        ValueError
+            Without `use_ema`.
+        """
+        if not self.use_ema:
+            raise ValueError(
+                f"{type(self).__name__}: expected use_ema=True for averages to be there, got False"
+            )
+        for variable, slots in self._slots.items():
+            if self.counter[0] and AVERAGE in slots:
+                values, averages = variable.storage, slots[AVERAGE].storage
+                kept = np.array(values)
+                values[...] = averages
+                averages[...] = kept
+
     def finalize_variable_values(self, var_list: Iterable[Variable]) -> None:
         """Make variables their moving averages, where there are any; `fit` ends with this."""
         if not (self.use_ema and self.counter[0]):

@@ -1,0 +1,54 @@
+"""History: what `fit` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evengrad.callbacks.base import Callback, Logs
+
+
+class History(Callback):
+    """What `fit` returns.
+
+    Attributes
+    ----------
+    history : dict of list of float (of array where a metric has several numbers)
+        Loss and metrics by epoch, and what callbacks have added to the logs.
+    epoch : list of int
+        Their epochs, counted from 0.
+    health : dict of list of float
+        What gradients were like, by epoch: "gradient_norm", the mean over the updates of the norm
+        of all gradients before clipping; "clip_rate", the share of updates whose gradients clipping
+        changed, 0 without clipping; "skipped_steps", how many steps were left out (see `compile`).
+
+    Examples
+    --------
+    >>> import evengrad as keras
+    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse", metrics=["mae"])
+    >>> history = model.fit([[1.0]], [[1.0]], epochs=2, verbose=0)
+    >>> sorted(history.history), sorted(history.health)
+    (['loss', 'mae'], ['clip_rate', 'gradient_norm', 'skipped_steps'])
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[Any]] = {}
+        self.epoch: list[int] = []
+        self.health: dict[str, list[float]] = {}
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Begin a new list of epochs."""
+        self.epoch = []
+
+    def on_epoch_health(self, health: Mapping[str, float]) -> None:
+        """Append."""
+        for name, value in health.items():
+            self.health.setdefault(name, []).append(value)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Append, and be the model's history."""
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+        self.model.history = self

@@ -1,0 +1,71 @@
+"""What callbacks that watch one number of the logs have in common: which way is better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from evengrad import _validation
+from evengrad.callbacks.base import Callback
+
+
+def check_verbose(who: str, verbose: Any) -> int:
+    """Return 0 for silence, or another number."""
+    number = int(verbose) if isinstance(verbose, bool) else verbose
+    return _validation.check_count(who, "verbose", number, 0)
+
+
+def check_frequency(who: str, save_freq: Any, name: str = "save_freq") -> str | int:
+    """Return "epoch", or the number of batches from one time to the next."""
+    if isinstance(save_freq, str) and save_freq == "epoch":
+        return save_freq
+    if isinstance(save_freq, bool) or not isinstance(save_freq, int | np.integer) or save_freq < 1:
+        raise ValueError(
+            f'{who}: expected {name} to be "epoch" or a number of batches, got {save_freq!r}'
+        )
+    return int(save_freq)
+
+
+class Monitor(Callback):
+    """Base of the callbacks that compare a number of the logs with the best so far."""
+
+    def __init__(
+        self, monitor: str, mode: str, best: float | None = None, min_delta: float = 0.0
+    ) -> None:
+        who = type(self).__name__
+        if not isinstance(monitor, str):
+            raise TypeError(f"{who}: expected monitor to be a name in the logs, got {monitor!r}")
+        self.monitor = monitor
+        self.mode = _validation.check_choice(who, "mode", mode, ("auto", "min", "max"))
+        self.best: Any = None if best is None else _validation.check_number(who, "best", best)
+        self.min_delta = abs(_validation.check_number(who, "min_delta", min_delta))
+
+    def _rises(self) -> bool:
+        """Whether larger is better."""
+        if self.mode != "auto":
+            return self.mode == "max"
+        name = self.monitor.removeprefix("val_")
+        if name == "loss":
+            return False
+        names, metrics = self.model.metrics_names[1:], self.model.compiled_metrics
+        for reported, metric in zip(names, metrics, strict=True):
+            if name in (reported, metric.name) and metric._direction:
+                return metric._direction == "up"
+        raise ValueError(
+            f"{type(self).__name__}: expected a metric of which it is known whether larger is "
+            f"better, got monitor={self.monitor!r}; pass mode='max' or mode='min'"
+        )
+
+    def _improved(self, value: Any, reference: Any) -> bool:
+        """Whether value is better than reference by min_delta, in float32, as metrics are."""
+        if reference is None:
+            return True
+        if np.ndim(value):
+            raise ValueError(
+                f"{type(self).__name__}: expected {self.monitor!r} to be one number, got {value!r}"
+            )
+        with np.errstate(over="ignore"):
+            if self._rises():
+                return bool(np.float32(value - self.min_delta) > np.float32(reference))
+            return bool(np.float32(value + self.min_delta) < np.float32(reference))
