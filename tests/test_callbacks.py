@@ -198,6 +198,16 @@ def test_a_list_of_ones_own() -> None:
     assert one.model is other
 
 
+def test_adding_a_progress_bar() -> None:
+    def bars(several: callbacks.CallbackList) -> int:
+        return sum(isinstance(c, callbacks.ProgbarLogger) for c in several.callbacks)
+
+    own = callbacks.ProgbarLogger()
+    assert bars(callbacks.CallbackList()) == 0
+    assert bars(callbacks.CallbackList(add_progbar=True)) == 1
+    assert bars(callbacks.CallbackList([own], add_progbar=True)) == 1
+
+
 def test_bad_callbacks_of_evaluate_and_predict() -> None:
     made = model()
     for bad in (5, ["History"], [None], [callbacks.History]):
