@@ -405,7 +405,7 @@ def test_early_stopping_in_training() -> None:
         lambda lib: lib.callbacks.EarlyStopping(
             patience=2, verbose=1, restore_best_weights=True
         ),
-        "EarlyStopping", optimizer=lambda lib: lib.optimizers.SGD(1.9, momentum=0.5),
+        "EarlyStopping", optimizer=lambda lib: lib.optimizers.SGD(0.3),
     )  # fmt: skip
     assert 2 < len(ours.epoch) < 12
     assert "Restoring model weights" in text
