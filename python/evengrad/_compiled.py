@@ -33,6 +33,7 @@ class Compiled:
         self.history: History | None = None  # of the last fit
         self.running: Epoch | None = None
         self.position: Position | None = None  # where the next fit is to go on
+        self.passes = 0  # over data, one begun inside the other
         self._fitting = False
         self.skipped_steps = 0
         self.skipped_in_a_row = 0

@@ -137,7 +137,7 @@ class Saved(Compiled):
         draws = self.draws if self.draws is not None and self.draws.good else None
         left_out: dict[str, Any] = {
             "_lock": None, "_programs": None, "_resolved": {}, "_known_built": -1,
-            "history": None, "running": None, "position": None, "_fitting": False,
+            "history": None, "running": None, "position": None, "passes": 0, "_fitting": False,
         }  # fmt: skip
         return self.__dict__ | left_out | {"draws": draws and (draws.seed, draws.generator)}
 

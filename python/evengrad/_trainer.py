@@ -196,6 +196,8 @@ class Trainer(Compiled):
         with self._lock:
             data = _data.prepare(self, "evaluate", x, y, sample_weight)
             step = self._step(min(rows, len(data.x)), train=False)
+            if callbacks is None and not show:
+                return _results(training.evaluate(self, step, data, steps), return_dict)
             told = {"verbose": verbose, "steps": training.steps_per_epoch(data, step, steps)}
             with self._calling(callbacks, show, **told) as everyone:
                 logs = training.evaluate(self, step, data, steps, everyone)

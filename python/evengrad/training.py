@@ -29,8 +29,8 @@ _MOST_SKIPPED = 10
 class Epoch:
     """One pass over the data: replays chunks of steps and keeps the means so far.
 
-    Leaving it puts back the means of whoever else was using the recording: a callback may evaluate,
-    or train on a batch, while its model is at it.
+    Leaving it puts back the means of the pass that it was begun in: a callback may evaluate, or
+    train on a batch, while its model is at it.
     """
 
     def __init__(self, model: Trainer, recording: Recording, data: Data, number: int) -> None:
@@ -41,17 +41,19 @@ class Epoch:
         self.skipped = 0
         self.unshuffled: Mapping[str, Any] | None = None  # state of the draws before `shuffle`
         self.spoilt = False  # by a loss that was not finite, which ends training without an error
-        self._outside = recording, recording.totals.copy(), recording.health.copy()
+        self._outside = (recording.totals.copy(), recording.health.copy()) if model.passes else None
+        self._first = recording
         recording.totals[...] = 0.0
         recording.health[...] = 0.0
 
     def __enter__(self) -> Epoch:
+        self.model.passes += 1
         return self
 
     def __exit__(self, *error: object) -> None:
-        recording, totals, health = self._outside
-        recording.totals[...] = totals
-        recording.health[...] = health
+        self.model.passes -= 1
+        if self._outside is not None:
+            self._first.totals[...], self._first.health[...] = self._outside
 
     def shuffle(self) -> None:
         """Take the rows in a new order."""
