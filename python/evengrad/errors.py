@@ -86,7 +86,7 @@ _INSTEAD = {
     "LSTM|GRU|SimpleRNN|RNN|\\w*Cell|Bidirectional|TimeDistributed|ConvLSTM.*": _DENSE_ONLY,
     "Attention|AdditiveAttention|MultiHeadAttention|GroupedQueryAttention": _DENSE_ONLY,
     "Masking": "there are no masks; leave samples out, or give them a sample_weight of 0",
-    "Add|Average|Concatenate|Subtract|Multiply|Maximum|Minimum|Dot": _ONE_PATH,
+    "(?i:Add|Average|Concatenate|Subtract|Multiply|Maximum|Minimum|Dot)": _ONE_PATH,
     "Lambda": "write a layer of your own: a class derived from layers.Layer",
     "\\w+Normalization": "use BatchNormalization or LayerNormalization",
 }  # fmt: skip

@@ -29,32 +29,35 @@ class Epoch:
 
     def __init__(self, model: Trainer, recording: Recording, data: Data, number: int) -> None:
         self.model, self.recording, self.data, self.number = model, recording, data, number
-        self.names, self.metrics = model.metrics_names, model.compiled_metrics
+        self._report(recording)
         self.order: NDArray[np.int64] | None = None
         self.done = 0  # steps
         self.skipped = 0
-        recording.totals[...] = 0.0
         recording.health[...] = 0.0
+
+    def _report(self, recording: Recording) -> None:
+        """Start the means of loss and metrics as the model is compiled now."""
+        self.recording, self.names = recording, self.model.metrics_names
+        self.judges: tuple[Any, ...] = self.model.loss, *self.model.compiled_metrics
+        self.model.follow(recording.totals, recording.places)
 
     def use(self, recording: Recording) -> None:
         """Go on with another recording of the same model."""
         if recording is self.recording:
             return
-        if self.model.metrics_names != self.names:
-            raise ValueError(
-                f"fit: expected {', '.join(self.names)} to stay what is reported during an epoch, "
-                f"got {', '.join(self.model.metrics_names)}; compile between epochs"
-            )
-        recording.totals[...] = self.recording.totals
-        recording.health[...] = self.recording.health
-        self.recording = recording
+        before = self.recording
+        recording.health[...] = before.health
+        same = self.judges == (self.model.loss, *self.model.compiled_metrics)
+        self._report(recording)
+        if same:
+            recording.totals[...] = before.totals
 
     def logs(self) -> dict[str, Any]:
         """Return loss and metrics so far."""
         recording = self.recording
         loss, rows = recording.totals[recording.places[0]]
         found: list[Any] = [loss / rows if rows else 0.0]
-        for metric, place in zip(self.metrics, recording.places[1:], strict=True):
+        for metric, place in zip(self.judges[1:], recording.places[1:], strict=True):
             value = metric.value(recording.totals[place])
             found.append(np.asarray(value, np.float32) if np.ndim(value) else value)
         plain = [value if np.ndim(value) else float(value) for value in found]
@@ -132,11 +135,12 @@ def fit(
     shuffle: bool,
     callbacks: CallbackList,
     validate: Callable[[], dict[str, Any]] | None,
-    validation_freq: int,
+    validates_after: Callable[[int], bool],
 ) -> None:
     """Train over the epochs, `steps` batches each.
 
     `record` gives the recording of the model as it is now: callbacks may change its structure.
+    `validates_after` says so of the number of epochs done.
     """
     model.stop_training = False
     model.skipped_in_a_row = 0
@@ -149,7 +153,7 @@ def fit(
                 epoch.order = _random.generator().permutation(len(data.x))
             _run_epoch(epoch, steps, record, callbacks)
             logs = epoch.logs()
-            if validate is not None and (number + 1) % validation_freq == 0:
+            if validate is not None and validates_after(number + 1):
                 logs |= {f"val_{name}": value for name, value in validate().items()}
             callbacks.call("on_epoch_health", epoch.health())
             callbacks.call("on_epoch_end", number, logs)

@@ -1,0 +1,52 @@
+"""Arguments that fit, evaluate and predict share, checked; and the form of what they return."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evengrad import _validation
+
+if TYPE_CHECKING:
+    from evengrad.callbacks import Logs
+
+ROWS = 32  # of a batch, as in Keras
+PREDICTION_ROWS = 256  # where nothing depends on it
+
+
+def batch_rows(
+    who: str, batch_size: int | None, default: int = PREDICTION_ROWS, name: str = "batch_size"
+) -> int:
+    """Samples at a time."""
+    return default if batch_size is None else _validation.check_count(who, name, batch_size)
+
+
+def default_rows(rows: int, steps: int | None, default: int = ROWS) -> int:
+    """Samples at a time where no number is given: all rows in so many steps, as in Keras."""
+    return default if steps is None else math.ceil(rows / steps)
+
+
+def schedule_of(validation_freq: int | Sequence[int]) -> Callable[[int], bool]:
+    """Whether to validate after so many epochs."""
+    if isinstance(validation_freq, list | tuple):
+        for number in validation_freq:
+            _validation.check_count("fit", "each of validation_freq", number)
+        return lambda done: done in validation_freq
+    every = _validation.check_count("fit", "validation_freq", validation_freq)
+    return lambda done: done % every == 0
+
+
+def verbosity(who: str, verbose: str | int) -> bool:
+    """Whether to show anything."""
+    if verbose not in ("auto", 0, 1, 2):
+        raise ValueError(f"{who}: expected verbose 'auto', 0, 1 or 2, got {verbose!r}")
+    return verbose != 0
+
+
+def results(logs: Logs, return_dict: bool) -> Any:
+    """Return the values by name, or as a list, or the only one."""
+    if return_dict:
+        return logs
+    values = list(logs.values())
+    return values[0] if len(values) == 1 else values
