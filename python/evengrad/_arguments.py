@@ -15,16 +15,28 @@ ROWS = 32  # of a batch, as in Keras
 PREDICTION_ROWS = 256  # where nothing depends on it
 
 
-def batch_rows(
-    who: str, batch_size: int | None, default: int = PREDICTION_ROWS, name: str = "batch_size"
-) -> int:
-    """Samples at a time."""
-    return default if batch_size is None else _validation.check_count(who, name, batch_size)
+def check_counts(who: str, **given: int | None) -> None:
+    """Refuse what is no positive integer; None passes."""
+    for name, value in given.items():
+        if value is not None:
+            _validation.check_count(who, name, value)
+
+
+def batch_rows(who: str, batch_size: int | None) -> int:
+    """Samples at a time where no result depends on it."""
+    check_counts(who, batch_size=batch_size)
+    return batch_size or PREDICTION_ROWS
 
 
 def default_rows(rows: int, steps: int | None, default: int = ROWS) -> int:
     """Samples at a time where no number is given: all rows in so many steps, as in Keras."""
     return default if steps is None else math.ceil(rows / steps)
+
+
+def epochs_of(initial_epoch: int, epochs: int) -> range:
+    """Numbers of the epochs to come."""
+    first = _validation.check_count("fit", "initial_epoch", initial_epoch, 0)
+    return range(first, _validation.check_count("fit", "epochs", epochs, 0))
 
 
 def schedule_of(validation_freq: int | Sequence[int]) -> Callable[[int], bool]:

@@ -97,21 +97,16 @@ class Trainer(Compiled):
             See `compile`.
         """
         self.compiled_loss("fit")
-        count = _validation.check_count
-        for name, rows in (
-            ("batch_size", batch_size),
-            ("validation_batch_size", validation_batch_size),
-            ("steps_per_epoch", steps_per_epoch),
-            ("validation_steps", validation_steps),
-        ):
-            if rows is not None:
-                count("fit", name, rows)
-        epochs = count("fit", "epochs", epochs, 0)
-        initial_epoch = count("fit", "initial_epoch", initial_epoch, 0)
+        _arguments.check_counts(
+            "fit",
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+        )
+        through = _arguments.epochs_of(initial_epoch, epochs)
         validates_after = _arguments.schedule_of(validation_freq)
-        if shuffle != "batch":
-            shuffle = _validation.check_flag("fit", "shuffle", shuffle)
-        show = _arguments.verbosity("fit", verbose)
+        shuffle = shuffle != "batch" and _validation.check_flag("fit", "shuffle", shuffle)
         with self._lock:
             _data.check_one_weighing("fit", sample_weight, class_weight)
             data = _data.prepare(self, "fit", x, y, sample_weight)
@@ -120,29 +115,26 @@ class Trainer(Compiled):
             batch = batch_size or _arguments.default_rows(len(data.x), steps_per_epoch)
             record = functools.partial(self._step, min(batch, len(data.x)), train=True)
 
-            def validate() -> dict[str, Any]:
-                assert held_out is not None
-                rows = validation_batch_size or batch_size
-                rows = rows or _arguments.default_rows(len(held_out.x), validation_steps)
-                step = self._step(min(rows, len(held_out.x)), train=False)
-                return training.evaluate(self, step, held_out, validation_steps)
-
+            rows = validation_batch_size or batch_size
+            validate = None
+            if held_out is not None:
+                validate = functools.partial(self._validate, held_out, rows, validation_steps)
             history = History()
             everyone: list[Callback] = [history, *checked_callbacks(callbacks)]
-            self.history = history
-            if show:
+            if _arguments.verbosity("fit", verbose):
                 everyone.append(ProgbarLogger(bar=verbose != 2))
+            self.history = history
             steps = training.steps_per_epoch(data, record(), steps_per_epoch)
             params = {"verbose": verbose, "epochs": epochs, "steps": steps}
             training.fit(
                 self,
                 data,
                 record=record,
-                epochs=range(initial_epoch, epochs),
+                epochs=through,
                 steps=steps,
-                shuffle=shuffle is True,
+                shuffle=shuffle,
                 callbacks=CallbackList(everyone, self, params),
-                validate=validate if held_out is not None else None,
+                validate=validate,
                 validates_after=validates_after,
             )
         return history
@@ -208,9 +200,7 @@ class Trainer(Compiled):
         means = self.compiled_loss("evaluate").reduction in ("sum_over_batch_size", "mean")
         return_dict = _validation.check_flag("evaluate", "return_dict", return_dict)
         show = _arguments.verbosity("evaluate", verbose)
-        for name, count in (("batch_size", batch_size), ("steps", steps)):
-            if count is not None:
-                _validation.check_count("evaluate", name, count)
+        _arguments.check_counts("evaluate", batch_size=batch_size, steps=steps)
         default = _arguments.PREDICTION_ROWS if means else _arguments.ROWS
 
         def batch(rows: int) -> int:
@@ -243,8 +233,7 @@ class Trainer(Compiled):
         """
         _arguments.verbosity("predict", verbose)
         rows = _arguments.batch_rows("predict", batch_size)
-        if steps is not None:
-            steps = _validation.check_count("predict", "steps", steps)
+        _arguments.check_counts("predict", steps=steps)
         most = None if steps is None or batch_size is None else steps * rows
         return self._predict("predict", x, rows, most)
 
@@ -260,6 +249,11 @@ class Trainer(Compiled):
         for layer in self.layers:
             y = layer(y, training=True)
         return y
+
+    def _validate(self, data: _data.Data, rows: int | None, steps: int | None) -> dict[str, Any]:
+        batch = rows or _arguments.default_rows(len(data.x), steps)
+        step = self._step(min(batch, len(data.x)), train=False)
+        return training.evaluate(self, step, data, steps)
 
     # -- inside; without `batch` or `rows` all in one
 

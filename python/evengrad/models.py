@@ -178,6 +178,7 @@ class Sequential(Calibrated, _stack.Stack):
             raise AttributeError(f"{self.name}: {_NOT_BUILT}")
 
     def _no_graph(self) -> Any:
+        """AttributeError: there are no symbolic inputs and outputs."""
         raise AttributeError(
             f"{self.name}: layers do not make graphs, there are no symbolic inputs and outputs; "
             "see input_shape and output_shape, and for the outputs of some of the layers give "

@@ -31,6 +31,10 @@ def equal(call: Any) -> Any:
     return ours
 
 
+def equal_arrays(some: list[Any], others: list[Any]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(some, others, strict=True))
+
+
 def described(model: Any) -> list[Any]:
     return [
         model.name, model.built, model.trainable, [layer.name for layer in model.layers],
@@ -68,9 +72,7 @@ def test_a_model_that_is_not_trainable() -> None:
         model.compile("sgd", loss="mse")
         before = model.get_weights()
         model.fit(X, X[:, :2], verbose=0)
-        found.append(
-            all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
-        )
+        found.append(equal_arrays(before, model.get_weights()))
         model.trainable = True
         return [*found, len(model.trainable_variables)]
 
@@ -169,10 +171,7 @@ def test_weights_in_and_out() -> None:
     def moved(library: ModuleType) -> list[Any]:
         one, other = (library.Sequential(stack(library)) for _ in range(2))
         other.set_weights(one.get_weights())
-        same = all(
-            np.array_equal(a, b)
-            for a, b in zip(one.get_weights(), other.get_weights(), strict=True)
-        )
+        same = equal_arrays(one.get_weights(), other.get_weights())
         other.layers[0].set_weights([np.ones((4, 3)), np.zeros(3)])
         bad = [one.get_weights()[:-1], [w.T for w in one.get_weights()]]
         kinds = [outcome(lambda w=w: one.set_weights(w)) for w in bad]
