@@ -284,7 +284,10 @@ def _named_metrics(what: str, given: Any) -> list[str | Metric]:
             f"compile: expected {what} to be names, Metric objects or functions of "
             f"(y_true, y_pred), got {given!r}"
         )
-    found = [metrics.get(metric) for metric in several]
+    try:
+        found = [metrics.get(metric) for metric in several]
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("metrics:", f"compile: {what}:", 1)) from None
     return [m if isinstance(m, str) else known for m, known in zip(several, found, strict=True)]
 
 

@@ -125,6 +125,8 @@ def as_array(who: str, name: str, data: Any) -> NDArray[Any]:
     """Return what users call data as a numeric array, without converting numbers."""
     if type(data) is np.ndarray and data.dtype.kind in "fiub":
         return data
+    if data is None:
+        raise TypeError(f"{who}: expected {name} to be an array of numbers, got None")
     if hasattr(data, "toarray") and hasattr(data, "nnz"):
         raise TypeError(f"{who}: expected {name} to be dense, got a sparse matrix; pass .toarray()")
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):

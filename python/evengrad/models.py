@@ -58,7 +58,8 @@ class Sequential(Calibrated, _stack.Stack):
         trainable: bool = True,
         name: str | None = None,
     ) -> None:
-        super().__init__(name or unique_name("Sequential"))
+        known = None if name is None else _validation.check_name("Sequential", name)
+        super().__init__(known or unique_name("Sequential"))
         self._known_built = -1  # at that point of `Changes`
         self._trainable = _validation.check_flag(self.name, "trainable", trainable)
         if layers is not None and (isinstance(layers, str) or not isinstance(layers, Sequence)):
@@ -82,7 +83,9 @@ class Sequential(Calibrated, _stack.Stack):
         _stack.check(self.name, self, self.layers, layer)
         if isinstance(layer, InputLayer):
             if self.layers or self._shape is not None:
-                raise ValueError(f"{self.name}: expected an Input as the first item only")
+                raise ValueError(
+                    f"{self.name}: expected an Input as the first item only, got {layer}"
+                )
             self._shape = layer.declared_shape
             return
         shape = self._shape
@@ -216,7 +219,7 @@ class Sequential(Calibrated, _stack.Stack):
             if layer.name == name:
                 return layer
         known = ", ".join(layer.name for layer in self.layers)
-        raise ValueError(f"{self.name}: expected a layer among {known}, got {name!r}")
+        raise ValueError(f"{self.name}: expected name to be that of a layer, {known}, got {name!r}")
 
     def summary(
         self,

@@ -61,7 +61,7 @@ class Metric(Versioned, Configured):
 
     def follow(self, sums: F64) -> None:
         """Let `result` be that of these sums, which a program fills."""
-        self._sums = sums
+        object.__setattr__(self, "_sums", sums)  # no change that recordings look at
 
     def call(self, y_true: NDArray[Any], y_pred: NDArray[np.float32]) -> NDArray[Any]:
         """Return the values of a batch; for metrics of your own.
