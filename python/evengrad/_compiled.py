@@ -35,7 +35,7 @@ class Compiled:
         self._lock = threading.RLock()
         self._programs = _recording.Programs()
         self._seed: int | None = None
-        self._totals: F64 | None = None  # what the metrics follow
+        self.totals: F64 | None = None  # of loss and metrics, of the epoch there is
 
     @property
     def has_shape(self) -> bool:
@@ -122,7 +122,7 @@ class Compiled:
         self.optimizer, self.loss = found
         self._resolved: dict[tuple[bool, int], tuple[list[Metric], list[Metric]]] = {}
         self._tracker = Mean("loss")
-        self._totals = None
+        self.totals = None
         self.on_nonfinite, self.run_eagerly = on_nonfinite, eagerly
         self.steps_per_execution, self.jit_compile = steps_per_execution, jit_compile
         self.compiled, self.stop_training = True, False
@@ -163,18 +163,11 @@ class Compiled:
         known = self.compiled and self.loss is not None and self.has_shape
         return [self._tracker, *self.compiled_metrics] if known else []
 
-    def follow(self, totals: F64, places: Sequence[slice]) -> None:
-        """Let the metrics be what these sums say, now and later; they start from 0."""
-        totals[...] = 0.0
-        self._totals = totals
-        for metric, place in zip(self.metrics, places, strict=True):
-            metric.follow(totals[place])
-
     def reset_metrics(self) -> None:
         """Start the means of loss and metrics again, in the middle of an epoch too."""
-        if self._totals is not None:
-            self._totals[...] = 0.0
-        for metric in self.metrics if self._totals is None else ():
+        if self.totals is not None:
+            self.totals[...] = 0.0
+        for metric in self.metrics:
             metric.reset_state()
 
     def get_metrics_result(self) -> dict[str, Any]:

@@ -37,9 +37,12 @@ class Epoch:
 
     def _report(self, recording: Recording) -> None:
         """Start the means of loss and metrics as the model is compiled now."""
-        self.recording, self.names = recording, self.model.metrics_names
-        self.judges: tuple[Any, ...] = self.model.loss, *self.model.compiled_metrics
-        self.model.follow(recording.totals, recording.places)
+        model = self.model
+        self.recording, self.names, self.metrics = recording, model.metrics_names, model.metrics
+        self.loss, model.totals = model.loss, recording.totals
+        recording.totals[...] = 0.0
+        for metric in self.metrics:
+            metric.reset_state()
 
     def use(self, recording: Recording) -> None:
         """Go on with another recording of the same model."""
@@ -47,17 +50,16 @@ class Epoch:
             return
         before = self.recording
         recording.health[...] = before.health
-        same = self.judges == (self.model.loss, *self.model.compiled_metrics)
+        same = self.loss is self.model.loss and self.metrics == self.model.metrics
         self._report(recording)
         if same:
             recording.totals[...] = before.totals
 
     def logs(self) -> dict[str, Any]:
         """Return loss and metrics so far."""
-        recording = self.recording
-        loss, rows = recording.totals[recording.places[0]]
-        found: list[Any] = [loss / rows if rows else 0.0]
-        for metric, place in zip(self.judges[1:], recording.places[1:], strict=True):
+        recording, found = self.recording, list[Any]()
+        for metric, place in zip(self.metrics, recording.places, strict=True):
+            metric.take(recording.totals[place])
             value = metric.value(recording.totals[place])
             found.append(np.asarray(value, np.float32) if np.ndim(value) else value)
         plain = [value if np.ndim(value) else float(value) for value in found]

@@ -93,7 +93,7 @@ class Twins:
         assert ours.epoch == theirs.epoch
         for key, values in theirs.history.items():
             errors.compare(name, ours.history[key], values, allowed=1e-5)
-        self.same_weights(name)
+        self.same_weights(f"{name}: weights")
         return ours, theirs
 
 
