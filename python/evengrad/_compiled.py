@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -145,23 +145,27 @@ class Compiled:
         """The metrics, resolved by the shapes of the model; the weighted ones last."""
         return [metric for several in self._resolve() for metric in several]
 
+    def reported(self) -> dict[str, Metric]:
+        """The mean of the loss and the metrics, by the names they are reported by."""
+        found: dict[str, Metric] = {"loss": self._tracker}
+        plain, weighted = self._resolve()
+        for metric in plain:
+            found[_free_name(metric.name, found)] = metric
+        for metric in weighted:
+            taken = metric.name in found
+            found[_free_name(f"weighted_{metric.name}" if taken else metric.name, found)] = metric
+        return found
+
     @property
     def metrics_names(self) -> list[str]:
         """Names of what evaluate returns."""
-        names = ["loss"]
-        plain, weighted = self._resolve()
-        for metric in plain:
-            names.append(_free_name(metric.name, names))
-        for metric in weighted:
-            taken = metric.name in names
-            names.append(_free_name(f"weighted_{metric.name}" if taken else metric.name, names))
-        return names
+        return list(self.reported())
 
     @property
     def metrics(self) -> list[Metric]:
         """The mean of the loss and the metrics, with what they are of the data seen last."""
         known = self.compiled and self.loss is not None and self.has_shape
-        return [self._tracker, *self.compiled_metrics] if known else []
+        return list(self.reported().values()) if known else []
 
     def reset_metrics(self) -> None:
         """Start the means of loss and metrics again, in the middle of an epoch too."""
@@ -174,9 +178,8 @@ class Compiled:
         """Return loss and metrics of the data seen last: what `fit` or `evaluate` saw so far."""
         self.compiled_loss("get_metrics_result")
         self.sample_output_shape()  # or say that it is not known
-        values = [metric.result() for metric in self.metrics]
-        plain = [value if np.ndim(value) else float(value) for value in values]
-        return dict(zip(self.metrics_names, plain, strict=True))
+        values = {name: metric.result() for name, metric in self.reported().items()}
+        return {name: v if np.ndim(v) else float(v) for name, v in values.items()}
 
     def compiled_loss(self, who: str) -> losses.Loss:
         """Return the loss, or say that there is none yet."""
@@ -226,7 +229,7 @@ class Compiled:
         )
 
 
-def _free_name(name: str, taken: Sequence[str]) -> str:
+def _free_name(name: str, taken: Container[str]) -> str:
     """The name, numbered where it is taken."""
     number, free = 0, name
     while free in taken:

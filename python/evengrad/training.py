@@ -38,10 +38,10 @@ class Epoch:
     def _report(self, recording: Recording) -> None:
         """Start the means of loss and metrics as the model is compiled now."""
         model = self.model
-        self.recording, self.names, self.metrics = recording, model.metrics_names, model.metrics
-        self.loss, model.totals = model.loss, recording.totals
+        self.recording, self.loss, self.metrics = recording, model.loss, model.reported()
+        model.totals = recording.totals
         recording.totals[...] = 0.0
-        for metric in self.metrics:
+        for metric in self.metrics.values():
             metric.reset_state()
 
     def use(self, recording: Recording) -> None:
@@ -50,20 +50,19 @@ class Epoch:
             return
         before = self.recording
         recording.health[...] = before.health
-        same = self.loss is self.model.loss and self.metrics == self.model.metrics
+        same = self.loss is self.model.loss and self.metrics == self.model.reported()
         self._report(recording)
         if same:
             recording.totals[...] = before.totals
 
     def logs(self) -> dict[str, Any]:
         """Return loss and metrics so far."""
-        recording, found = self.recording, list[Any]()
-        for metric, place in zip(self.metrics, recording.places, strict=True):
+        recording, found = self.recording, dict[str, Any]()
+        for (name, metric), place in zip(self.metrics.items(), recording.places, strict=True):
             metric.take(recording.totals[place])
             value = metric.value(recording.totals[place])
-            found.append(np.asarray(value, np.float32) if np.ndim(value) else value)
-        plain = [value if np.ndim(value) else float(value) for value in found]
-        return dict(zip(self.names, plain, strict=True))
+            found[name] = np.asarray(value, np.float32) if np.ndim(value) else float(value)
+        return found
 
     def health(self) -> dict[str, float]:
         """Return what gradients were like, see `History.health`."""
