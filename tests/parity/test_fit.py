@@ -9,6 +9,8 @@ from typing import Any
 import evengrad
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from parity import errors, helpers
 from parity.helpers import keras
@@ -191,6 +193,29 @@ def test_validation(twins: Twins, options: dict[str, Any]) -> None:
 def test_a_share_that_leaves_no_rows(twins: Twins) -> None:
     kinds = twins.both(lambda m: outcome(lambda: m.fit(X, Y, validation_split=0.99, verbose=0)))
     assert kinds == (ValueError, ValueError)
+
+
+@helpers.fixed
+@given(st.integers(0, 2**32 - 1))
+def test_random_arguments(twins_of_module: Twins, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(6, ROWS))
+    options: dict[str, Any] = {
+        "batch_size": int(rng.integers(1, 50)),
+        "epochs": int(rng.integers(1, 4)),
+        "initial_epoch": int(rng.integers(0, 2)),
+        "validation_batch_size": [None, 3, 64][rng.integers(3)],
+        "validation_freq": [1, 2, [1, 3]][rng.integers(3)],
+    }
+    weights: dict[str, Any] = [
+        {}, {"sample_weight": WEIGHT[:n]}, {"class_weight": {0: 2.0, 1: 0.25}},
+    ][rng.integers(3)]  # fmt: skip
+    held_out: dict[str, Any] = [
+        {}, {"validation_split": 0.3}, {"validation_data": (X[:7], Y[:7], WEIGHT[:7])},
+    ][rng.integers(3)]  # fmt: skip
+    twins_of_module.again()
+    more = options | weights | held_out
+    twins_of_module.same_history("random arguments", X[:n], Y[:n], shuffle=False, **more)
 
 
 # What is there after it
