@@ -165,6 +165,18 @@ def test_compile_in_the_order_of_keras() -> None:
         model.compile("sgd", "mse", None, ["mae"])  # type: ignore[call-arg]
 
 
+def test_a_shape_that_a_later_layer_refuses_builds_nothing() -> None:
+    model = keras.Sequential([layers.Dense(3), layers.Reshape((7,))])
+    x = np.ones((2, 4), np.float32)
+    for use in (lambda: model.build((None, 4)), lambda: model.predict(x), lambda: model(x)):
+        with pytest.raises(ValueError, match="reshape"):
+            use()
+        assert model.variables == []
+    model.pop()
+    model.build((None, 5))
+    assert model.output_shape == (None, 3)
+
+
 # Metrics between calls
 
 

@@ -135,6 +135,7 @@ class Sequential(Calibrated, _stack.Stack):
     def _build_for(self, shape: Shape) -> None:
         if self._shape is not None and shape != self._shape:
             raise ValueError(f"{self.name}: expected samples {self._shape}, got {shape}")
+        _stack.output_shape(self.layers, shape)  # refused before anything is made
         self._shape = shape
         self._build_layers()
 
