@@ -61,7 +61,16 @@ def parameters(function: Any) -> dict[str, Any]:
     return {p.name: p.default for p in found if p.kind is not inspect.Parameter.VAR_KEYWORD}
 
 
-@pytest.mark.parametrize("name", METHODS)
+without_callbacks = pytest.mark.xfail(strict=True, reason="evaluate and predict: no callbacks yet")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[without_callbacks] if name in ("evaluate", "predict") else [])
+        for name in METHODS
+    ],
+)
 def test_signatures(name: str) -> None:
     ours, theirs = (parameters(getattr(library.Sequential, name)) for library in (evengrad, keras))
     own = {key: value for key, value in ours.items() if key not in MORE.get(name, ())}

@@ -339,7 +339,16 @@ def compare(name: str, ours: Any, theirs: Any) -> None:
         errors.compare(f"script: {name}", ours, np.asarray(theirs), allowed=1e-5)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+without_callbacks = pytest.mark.xfail(strict=True, reason="no EarlyStopping yet")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[without_callbacks] if name == "classification" else [])
+        for name in SCRIPTS
+    ],
+)
 def test_script(name: str) -> None:
     for library in (evengrad, keras):
         library.utils.clear_session()
