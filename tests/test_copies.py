@@ -322,7 +322,7 @@ def test_configurations_of_compile() -> None:
         optimizers.Adam(1e-4, clipping="z_clip"),
         losses.CategoricalCrossentropy(label_smoothing=0.1),
         ["accuracy", metrics.AUC(curve="PR")],
-        ["mse"],
+        weighted_metrics=["mse"],
         on_nonfinite="skip",
     )
     config = model.get_compile_config()

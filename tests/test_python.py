@@ -140,7 +140,7 @@ def test_a_layer_between_others() -> None:
     w1, b1, w2, b2 = (w.astype(np.float64) for w in model.get_weights())
     hidden = np.tanh(X @ w1 + b1)
     close(model.predict(X), hidden**2 @ w2 + b2, 4e-6)
-    assert model.summary(lambda text: None) is None
+    assert model.summary(print_fn=lambda text: None) is None
 
 
 def test_a_layer_of_kernels_in_python() -> None:

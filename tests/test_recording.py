@@ -247,14 +247,66 @@ def test_the_mean_of_an_epoch_outlives_a_new_recording() -> None:
     assert a == right.fit(X, Y, BATCH, **fit).history
 
 
-def test_other_metrics_in_mid_epoch_are_refused() -> None:
-    model = network()
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_compiled_again_in_mid_epoch(loss: str) -> None:
+    """It holds from the next step on; loss and metrics of the epoch are means since then."""
+    model, seen = network(), []
+    model.compile(keras.optimizers.SGD(0.0), "mse", ["mae"])
 
     def compile_again(model: keras.Sequential, updates: int) -> None:
-        model.compile("sgd", "mse", ["mae"])
+        seen.append(model.get_metrics_result())
+        if len(seen) == 1:
+            model.compile(keras.optimizers.SGD(0.0), loss, ["mse"])
 
-    with pytest.raises(ValueError, match=r"fit: expected loss to stay .* got loss, mae"):
-        model.fit(X, Y, BATCH, verbose=0, callbacks=[EachBatch(compile_again)])
+    fit = {"shuffle": False, "verbose": 0, "callbacks": [EachBatch(compile_again)]}
+    history = model.fit(X, Y, BATCH, epochs=2, **fit).history
+    assert {name: len(values) for name, values in history.items()} == {"loss": 2, "mse": 2}
+    for epoch, rows in enumerate((slice(BATCH, None), slice(None))):
+        right = model.evaluate(X[rows], Y[rows], verbose=0, return_dict=True)
+        close([values[epoch] for values in history.values()], list(right.values()))
+    assert [list(logs) for logs in seen[:2]] == [["loss", "mae"], ["loss", "mse"]]
+
+
+def test_another_optimizer_in_mid_epoch() -> None:
+    model, right = network(), network()
+
+    def compile_again(model: keras.Sequential, updates: int) -> None:
+        if not isinstance(model.optimizer, keras.optimizers.Adam):
+            model.compile("adam", "mse")
+
+    fit = {"shuffle": False, "verbose": 0}
+    model.fit(X[: 2 * BATCH], Y[: 2 * BATCH], BATCH, **fit, callbacks=[EachBatch(compile_again)])
+    right.fit(X[:BATCH], Y[:BATCH], BATCH, **fit)
+    right.compile("adam", "mse")
+    right.fit(X[BATCH : 2 * BATCH], Y[BATCH : 2 * BATCH], BATCH, **fit)
+    for a, b in zip(model.get_weights(), right.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_metrics_reset_in_mid_epoch() -> None:
+    model = network()
+    model.compile(keras.optimizers.SGD(0.0), "mse", ["mae"])
+
+    def reset(model: keras.Sequential, updates: int) -> None:
+        if updates == 1:
+            model.reset_metrics()
+            assert model.get_metrics_result() == {"loss": 0.0, "mae": 0.0}
+
+    fit = {"shuffle": False, "verbose": 0, "callbacks": [EachBatch(reset)]}
+    history = model.fit(X, Y, BATCH, **fit).history
+    right = model.evaluate(X[BATCH:], Y[BATCH:], verbose=0, return_dict=True)
+    close([history["loss"][0], history["mae"][0]], [right["loss"], right["mae"]])
+
+
+def test_evaluation_in_mid_epoch_leaves_its_means_alone() -> None:
+    model, right = network(), network()
+
+    def look(model: keras.Sequential, updates: int) -> None:
+        model.evaluate(X, Y, verbose=0)
+
+    fit = {"shuffle": False, "verbose": 0}
+    a = model.fit(X, Y, BATCH, **fit, callbacks=[EachBatch(look)]).history
+    assert a == right.fit(X, Y, BATCH, **fit).history
 
 
 # Written in Python

@@ -141,7 +141,8 @@ def whole(optimizer: Any) -> keras.Sequential:
             layers.Dense(2, kernel_initializer=ones, bias_constraint=Positive()),
         ]
     )
-    model.compile(optimizer, Cube(), [Worst(), largest], [metrics.MeanMetricWrapper(largest, "f")])
+    weighted = [metrics.MeanMetricWrapper(largest, "f")]
+    model.compile(optimizer, Cube(), [Worst(), largest], weighted_metrics=weighted)
     return model
 
 

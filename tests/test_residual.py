@@ -232,12 +232,12 @@ def test_summary() -> None:
         part.count_params() for part in model.layers
     ]
     assert f"Total params: {model.count_params():,}" in text
-    model.summary(said.append, expand_nested=True)
+    model.summary(print_fn=said.append, expand_nested=True)
     lines = said[1].splitlines()
     (line,) = [line for line in lines if "(LayerNormalization)" in line]
-    assert line.startswith("│   layer_normalization ")
+    assert line.startswith("│    └ layer_normalization ")
     assert sum("projection (Dense)" in line for line in lines) == 1
-    assert sum("    batch_normalization" in line for line in lines) == 1
+    assert sum("       └ batch_normalization" in line for line in lines) == 1
 
 
 # What it computes

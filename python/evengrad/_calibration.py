@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _data, _recording, _stack, _validation, initializers, training
-from evengrad._trainer import Trainer, batch_rows
+from evengrad import _arguments, _data, _recording, _stack, _validation, initializers, training
+from evengrad._trainer import Trainer
 from evengrad.layers.base import Layer
 from evengrad.layers.batch_normalization import BatchNormalization
 from evengrad.layers.dense import Dense
@@ -89,7 +89,7 @@ class Calibrated(Trainer):
         check = _validation.check_number
         tolerance = check("lsuv", "tolerance", tolerance, 0.0, 1.0, open_low=True, open_high=True)
         most = _validation.check_count("lsuv", "max_iterations", max_iterations)
-        rows = batch_rows("lsuv", batch_size)
+        rows = _arguments.batch_rows("lsuv", batch_size)
         reached: dict[str, float] = {}
         with self._lock:
             samples = _data.samples(self, "lsuv", x)
@@ -148,7 +148,7 @@ class Calibrated(Trainer):
         >>> [round(float(weight[0]), 3) for weight in model.get_weights()[2:]]
         [3.0, 2.667]
         """
-        rows = batch_rows("recalibrate", batch_size)
+        rows = _arguments.batch_rows("recalibrate", batch_size)
         with self._lock:
             samples = _data.samples(self, "recalibrate", x)
             with _put_back(_state(self.layers), always=False):

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evengrad import _random, _recording, _validation, losses, metrics, optimizers
-from evengrad.metrics import Metric
+from evengrad.metrics import Mean, Metric
 
 if TYPE_CHECKING:
+    from evengrad._core import F64
     from evengrad._position import Position
     from evengrad._stack import Part
     from evengrad.callbacks import History
     from evengrad.layers.base import Shape
     from evengrad.training import Epoch
     from evengrad.variable import Variable
-
-_MetricLike = str | Metric | Callable[..., Any]
 
 
 class Compiled:
@@ -42,6 +43,7 @@ class Compiled:
         self._lock = threading.RLock()
         self._programs = _recording.Programs()
         self.draws: _random.Draws | None = None
+        self.totals: F64 | None = None  # of loss and metrics, of the epoch there is
 
     @property
     def has_shape(self) -> bool:
@@ -64,15 +66,21 @@ class Compiled:
         self,
         optimizer: str | optimizers.Optimizer = "rmsprop",
         loss: str | losses.Loss | None = None,
-        metrics: Sequence[_MetricLike] | _MetricLike | None = None,
-        weighted_metrics: Sequence[_MetricLike] | _MetricLike | None = None,
+        metrics: Any = None,
         *,
-        on_nonfinite: str = "raise",
+        loss_weights: Any = None,
+        weighted_metrics: Any = None,
         run_eagerly: bool = False,
         steps_per_execution: int | str = 1,
         jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+        on_nonfinite: str = "raise",
     ) -> None:
-        """Say how to train.
+        """Say how to train; weights stay as they are.
+
+        An optimizer given by name starts anew; one given as an object goes on from its state, if it
+        has any. Called by a callback in the middle of an epoch, it holds from the next step on, and
+        the epoch's loss and metrics are means since then.
 
         Parameters
         ----------
@@ -84,24 +92,41 @@ class Compiled:
             "accuracy" resolves to the one that fits loss and outputs. A function of your own,
             fn(y_true, y_pred), returns one value a sample; its mean is reported by its name.
             sample_weight and class_weight are not theirs.
+        loss_weights : None or 1
+            There is one output, and its loss counts once.
         weighted_metrics : likewise, optional
             Those that weigh samples.
+        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Accepted, without effect.
         on_nonfinite : {"raise", "skip"}
             What a step does that meets NaN or infinity in the loss or a gradient. It is left out in
             any case. "raise" stops with NonFiniteError; "skip" goes on, counts it in
             `model.skipped_steps`, and raises after 10 in a row.
-        run_eagerly, steps_per_execution, jit_compile
-            Accepted, without effect.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is out of its range, or something else than what is expected; the model
+            is compiled as before then.
+
+        Notes
+        -----
+        In Keras the third argument by position is loss_weights, not metrics; programs that name
+        their arguments run with both.
         """
         _validation.check_choice("compile", "on_nonfinite", on_nonfinite, ("raise", "skip"))
-        found = optimizers.get(optimizer), None if loss is None else losses.get(loss)
-        if found[1] is not None and found[1].reduction in (None, "none"):
-            raise ValueError(
-                f"compile: expected a loss that is reduced to one number, got {found[1].name} with "
-                f"reduction={found[1].reduction!r}; use 'sum_over_batch_size' or 'sum'"
-            )
-        self._metrics = _named_metrics("metrics", metrics)
+        flag, count = _validation.check_flag, _validation.check_count
+        eagerly = flag("compile", "run_eagerly", run_eagerly)
+        if jit_compile != "auto":
+            flag("compile", "jit_compile", jit_compile)
+        if steps_per_execution != "auto":
+            count("compile", "steps_per_execution", steps_per_execution)
+        flag("compile", "auto_scale_loss", auto_scale_loss)
+        _check_loss_weights(loss_weights)
+        found = optimizers.get(optimizer), _checked_loss(loss)
+        plain = _named_metrics("metrics", metrics)
         self._weighted_metrics = _named_metrics("weighted_metrics", weighted_metrics)
+        self._metrics = plain
         self.optimizer, self.loss = found
         self._options = {
             "on_nonfinite": on_nonfinite,
@@ -110,8 +135,11 @@ class Compiled:
             "jit_compile": jit_compile,
         }
         self._resolved: dict[tuple[bool, int], tuple[list[Metric], list[Metric]]] = {}
-        self.on_nonfinite = on_nonfinite
-        self.compiled = True
+        self._tracker = Mean("loss")
+        self.totals = None
+        self.on_nonfinite, self.run_eagerly = on_nonfinite, eagerly
+        self.steps_per_execution, self.jit_compile = steps_per_execution, jit_compile
+        self.compiled, self.stop_training = True, False
         self._programs.clear()
 
     def _resolve(self) -> tuple[list[Metric], list[Metric]]:
@@ -131,22 +159,51 @@ class Compiled:
         """The metrics, resolved by the shapes of the model; the weighted ones last."""
         return [metric for several in self._resolve() for metric in several]
 
+    def reported(self) -> dict[str, Metric]:
+        """The mean of the loss and the metrics, by the names they are reported by."""
+        found: dict[str, Metric] = {"loss": self._tracker}
+        plain, weighted = self._resolve()
+        for metric in plain:
+            found[free_name(metric.name, found)] = metric
+        for metric in weighted:
+            taken = metric.name in found
+            found[free_name(f"weighted_{metric.name}" if taken else metric.name, found)] = metric
+        return found
+
     @property
     def metrics_names(self) -> list[str]:
         """Names of what evaluate returns."""
-        names = ["loss"]
-        plain, weighted = self._resolve()
-        for metric in plain:
-            names.append(free_name(metric.name, names))
-        for metric in weighted:
-            taken = metric.name in names
-            names.append(free_name(f"weighted_{metric.name}" if taken else metric.name, names))
-        return names
+        return list(self.reported())
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The mean of the loss and the metrics, with what they are of the data seen last."""
+        known = self.compiled and self.loss is not None and self.has_shape
+        return list(self.reported().values()) if known else []
+
+    def reset_metrics(self) -> None:
+        """Start the means of loss and metrics again, in the middle of an epoch too."""
+        if self.totals is not None:
+            self.totals[...] = 0.0
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return loss and metrics of the data seen last: what `fit` or `evaluate` saw so far."""
+        self.compiled_loss("get_metrics_result")
+        self.sample_output_shape()  # or say that it is not known
+        values = {name: metric.result() for name, metric in self.reported().items()}
+        return {name: v if np.ndim(v) else float(v) for name, v in values.items()}
 
     def compiled_loss(self, who: str) -> losses.Loss:
         """Return the loss, or say that there is none yet."""
-        if not self.compiled or self.loss is None:
+        if not self.compiled:
             raise ValueError(f"{who}: call model.compile(optimizer, loss) first")
+        if self.loss is None:
+            raise ValueError(
+                f"{who}: the model was compiled without a loss; call model.compile(optimizer, "
+                "loss='mse') or with another one"
+            )
         return self.loss
 
     # -- training and use
@@ -199,14 +256,52 @@ def free_name(name: str, taken: Container[str]) -> str:
     return free
 
 
+def _checked_loss(loss: Any) -> losses.Loss | None:
+    if isinstance(loss, list | tuple) and len(loss) == 1:  # Keras: one for each output
+        loss = loss[0]
+    if loss is None:
+        return None
+    found = losses.get(loss)
+    if found.reduction in (None, "none"):
+        raise ValueError(
+            f"compile: expected a loss that is reduced to one number, got {found.name} with "
+            f"reduction={found.reduction!r}; use 'sum_over_batch_size' or 'sum'"
+        )
+    return found
+
+
+def _check_loss_weights(weights: Any) -> None:
+    several = weights.values() if isinstance(weights, Mapping) else weights
+    several = list(several) if isinstance(several, Iterable) else [several]
+    if several not in ([], [None], [1]):
+        raise ValueError(
+            "compile: expected loss_weights to be None or 1, as there is one output, got "
+            f"{weights!r}; change the learning rate instead"
+        )
+
+
+def _flat(given: Any) -> Iterator[Any]:
+    """Names and metrics in lists and dicts, which Keras allows to be nested."""
+    if isinstance(given, Mapping):
+        given = list(given.values())
+    if isinstance(given, list | tuple):
+        for one in given:
+            yield from _flat(one)
+    else:
+        yield given
+
+
 def _named_metrics(what: str, given: Any) -> list[str | Metric]:
-    several = [given] if isinstance(given, str) or callable(given) else given or ()
-    if not isinstance(several, Sequence) or not all(map(_may_be_metric, several)):
+    several = [] if given is None else list(_flat(given))
+    if not all(map(_may_be_metric, several)):
         raise TypeError(
             f"compile: expected {what} to be names, Metric objects or functions of "
             f"(y_true, y_pred), got {given!r}"
         )
-    found = [metrics.get(metric) for metric in several]
+    try:
+        found = [metrics.get(metric) for metric in several]
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("metrics:", f"compile: {what}:", 1)) from None
     return [m if isinstance(m, str) else known for m, known in zip(several, found, strict=True)]
 
 

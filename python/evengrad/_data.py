@@ -41,23 +41,39 @@ def prepare(
     loss = model.compiled_loss(who)
     if y is None:
         raise ValueError(f"{who}: expected y, the labels or targets of x, got None")
-    if sample_weight is not None and class_weight is not None:
-        raise ValueError(f"{who}: expected sample_weight or class_weight, not both")
+    check_one_weighing(who, sample_weight, class_weight)
     array = samples(model, who, x)
     truth = loss.convert(who, y, len(array), model.sample_output_shape())
     weight = None
     if sample_weight is not None:
         weight = _validation.sample_weights(who, sample_weight, len(array))
-    if class_weight is not None:
-        weight = _validation.class_weights(who, class_weight, _classes(truth))
-    return Data(array, truth, weight)
+    return weighed(who, Data(array, truth, weight), class_weight)
 
 
-def _classes(truth: NDArray[Any]) -> NDArray[np.int32]:
-    """Class numbers of labels, one-hot rows or zeros and ones."""
+def check_one_weighing(who: str, sample_weight: Any, class_weight: Any) -> None:
+    """Refuse weights of samples together with those of classes."""
+    if sample_weight is not None and class_weight is not None:
+        raise ValueError(f"{who}: expected sample_weight or class_weight, not both")
+
+
+def weighed(who: str, data: Data, class_weight: Any) -> Data:
+    """Return the data with the weights of their classes, if any."""
+    if class_weight is None:
+        return data
+    classes = _classes(who, data.y)
+    return data._replace(weight=_validation.class_weights(who, class_weight, classes))
+
+
+def _classes(who: str, truth: NDArray[Any]) -> NDArray[Any]:
+    """Class numbers of labels, one-hot rows or numbers near them."""
+    if truth.ndim > 2:
+        raise ValueError(
+            f"{who}: expected one class a sample for class_weight, got y of shape {truth.shape}; "
+            "use sample_weight"
+        )
     rows = truth.reshape(len(truth), -1)
-    classes = rows[:, 0] if rows.shape[1] == 1 else rows.argmax(axis=1)
-    return classes.astype(np.int32)
+    classes: NDArray[Any] = np.rint(rows[:, 0]) if rows.shape[1] == 1 else rows.argmax(axis=1)
+    return classes
 
 
 def split(model: Trainer, data: Data, share: float, held_out: Any) -> tuple[Data, Data | None]:

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _data, _validation, training
+from evengrad import _arguments, _data, _validation, training
 from evengrad._compiled import Compiled
-from evengrad.callbacks.base import Callback, Logs
+from evengrad.callbacks.base import Callback
 from evengrad.callbacks.callback_list import CallbackList
 from evengrad.callbacks.history import History
 
 if TYPE_CHECKING:
     from evengrad.models import Sequential
 
-_PREDICTION_ROWS = 256
 Callbacks = Sequence[Callback] | Callback | None
 
 
 class Trainer(Compiled):
     """The half of `Sequential` that trains and predicts."""
 
+    history: History  # of the last fit
+
     def fit(
         self,
-        x: Any,
+        x: Any = None,
         y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
@@ -36,14 +37,14 @@ class Trainer(Compiled):
         callbacks: Callbacks = None,
         validation_split: float = 0.0,
         validation_data: tuple[Any, ...] | None = None,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
         class_weight: dict[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        validation_freq: int = 1,
+        validation_freq: int | Sequence[int] = 1,
     ) -> History:
         """Train.
 
@@ -52,8 +53,9 @@ class Trainer(Compiled):
         x, y : array_like
             Samples (n, ...) and their class numbers or targets: arrays, lists, frames. All of it is
             checked before the first step; finite float32 arrays are used where they lie.
-        batch_size : int
-            Samples of a step, default 32; the last batch of an epoch may be smaller.
+        batch_size : int, optional
+            Samples of a step; the last batch of an epoch may be smaller. Default: 32, or with
+            steps_per_epoch as many as make all rows in so many steps.
         epochs : int
             Number of the last epoch.
         verbose : {"auto", 0, 1, 2}
@@ -65,10 +67,12 @@ class Trainer(Compiled):
             Share of the rows, the last ones before shuffling, kept for validation.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Instead of a split.
-        shuffle : bool
-            A new order each epoch.
+        shuffle : bool or "batch"
+            A new order each epoch. "batch", which in Keras changes the order within batches only,
+            is the same as False.
         class_weight : dict of float by class, optional
-            Weights of samples by their class.
+            Weights of samples in training by their class, 1 for a class that is not in it. One-hot
+            rows are of the class where they are largest, other targets of the nearest integer.
         sample_weight : array_like (n,), optional
             Weights of samples; not together with class_weight.
         initial_epoch : int
@@ -76,9 +80,9 @@ class Trainer(Compiled):
         steps_per_epoch, validation_steps : int, optional
             At most so many batches.
         validation_batch_size : int, optional
-            Default: batch_size.
-        validation_freq : int
-            Validate every so many epochs.
+            Default: batch_size; without that 32, or all rows in validation_steps.
+        validation_freq : int or list of int
+            Validate every so many epochs, or after those, counted from 1.
 
         Returns
         -------
@@ -96,46 +100,46 @@ class Trainer(Compiled):
             See `compile`.
         """
         self.compiled_loss("fit")
-        count = _validation.check_count
-        batch = count("fit", "batch_size", 32 if batch_size is None else batch_size)
-        epochs = count("fit", "epochs", epochs, 0)
-        initial_epoch = count("fit", "initial_epoch", initial_epoch, 0)
-        frequency = count("fit", "validation_freq", validation_freq)
-        if steps_per_epoch is not None:
-            count("fit", "steps_per_epoch", steps_per_epoch)
-        if validation_steps is not None:
-            count("fit", "validation_steps", validation_steps)
-        rows = batch
-        if validation_batch_size is not None:
-            rows = count("fit", "validation_batch_size", validation_batch_size)
-        show = _verbosity("fit", verbose)
+        _arguments.check_counts(
+            "fit",
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+        )
+        through = _arguments.epochs_of(initial_epoch, epochs)
+        validates_after = _arguments.schedule_of(validation_freq)
+        shuffle = shuffle != "batch" and _validation.check_flag("fit", "shuffle", shuffle)
+        show = _arguments.verbosity("fit", verbose)
         with self._lock, self._one_fit():
-            data = _data.prepare(self, "fit", x, y, sample_weight, class_weight)
+            _data.check_one_weighing("fit", sample_weight, class_weight)
+            data = _data.prepare(self, "fit", x, y, sample_weight)
             data, held_out = _data.split(self, data, validation_split, validation_data)
+            data = _data.weighed("fit", data, class_weight)
+            batch = batch_size or _arguments.default_rows(len(data.x), steps_per_epoch)
             record = functools.partial(self._step, min(batch, len(data.x)), train=True)
 
-            def validate() -> dict[str, Any]:
-                assert held_out is not None
-                step = self._step(min(rows, len(held_out.x)), train=False)
-                return training.evaluate(self, step, held_out, validation_steps, everyone)
-
+            rows = validation_batch_size or batch_size
             steps = training.steps_per_epoch(data, record(), steps_per_epoch)
             told = {"verbose": verbose, "epochs": epochs, "steps": steps}
             everyone = self._everyone(callbacks, show, add_history=True, **told)
+            validate = None
+            if held_out is not None:
+                validate = functools.partial(
+                    self._validate, held_out, rows, validation_steps, everyone
+                )
             training.fit(
                 self,
                 data,
                 record=record,
-                epochs=range(initial_epoch, epochs),
+                epochs=through,
                 steps=steps,
                 shuffle=shuffle,
                 callbacks=everyone,
-                validate=validate if held_out is not None else None,
-                validation_freq=frequency,
+                validate=validate,
+                validates_after=validates_after,
             )
-        history = everyone.history
-        assert history is not None
-        return history
+        return cast(History, everyone.history)
 
     @contextmanager
     def _one_fit(self) -> Iterator[None]:
@@ -158,27 +162,28 @@ class Trainer(Compiled):
         class_weight: dict[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Do one update on one batch; return its loss, or [loss, metrics...], or a dict."""
+        """Do one update on one batch; return its loss, or [loss, metrics...], or a dict.
+
+        They are of this batch alone: metrics start from 0 at each call.
+        """
         self.compiled_loss("train_on_batch")
+        return_dict = _validation.check_flag("train_on_batch", "return_dict", return_dict)
         with self._lock:
             data = _data.prepare(self, "train_on_batch", x, y, sample_weight, class_weight)
             with training.Epoch(self, self._step(len(data.x), train=True), data, 0) as epoch:
                 epoch.train(1)
-                return _results(epoch.logs(), return_dict)
+                return _arguments.results(epoch.logs(), return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """Return loss and metrics of one batch in inference mode."""
-        self.compiled_loss("test_on_batch")
-        with self._lock:
-            data = _data.prepare(self, "test_on_batch", x, y, sample_weight)
-            step = self._step(len(data.x), train=False)
-            return _results(training.evaluate(self, step, data), return_dict)
+        return_dict = _validation.check_flag("test_on_batch", "return_dict", return_dict)
+        return _arguments.results(self._evaluate("test_on_batch", x, y, sample_weight), return_dict)
 
     def evaluate(
         self,
-        x: Any,
+        x: Any = None,
         y: Any = None,
         batch_size: int | None = None,
         verbose: str | int = "auto",
@@ -187,21 +192,46 @@ class Trainer(Compiled):
         callbacks: Callbacks = None,
         return_dict: bool = False,
     ) -> Any:
-        """Return the loss, or [loss, metrics...], or a dict, in inference mode."""
-        self.compiled_loss("evaluate")
-        show = _verbosity("evaluate", verbose)
-        rows = batch_rows("evaluate", batch_size)
-        if steps is not None:
-            _validation.check_count("evaluate", "steps", steps)
-        with self._lock:
-            data = _data.prepare(self, "evaluate", x, y, sample_weight)
-            step = self._step(min(rows, len(data.x)), train=False)
-            if callbacks is None and not show:
-                return _results(training.evaluate(self, step, data, steps), return_dict)
-            told = {"verbose": verbose, "steps": training.steps_per_epoch(data, step, steps)}
-            with self._calling(callbacks, show, **told) as everyone:
-                logs = training.evaluate(self, step, data, steps, everyone)
-        return _results(logs, return_dict)
+        """Return the loss, or [loss, metrics...], or a dict, in inference mode.
+
+        Parameters
+        ----------
+        x, y, sample_weight : array_like
+            As for `fit`.
+        batch_size : int, optional
+            Samples at a time. Default: with `steps` as many as make all rows; 32 where the result
+            or a callback depends on it, as that of a loss that is not a mean over samples does;
+            else more.
+        verbose : {"auto", 0, 1, 2}
+            0: silent. Else one line.
+        steps : int, optional
+            At most so many batches.
+        callbacks : Callback or sequence of Callback, optional
+            Called in order; see `callbacks.Callback`.
+        return_dict : bool
+            Names with the values.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where the data or an argument do not fit.
+        """
+        means = self.compiled_loss("evaluate").reduction in ("sum_over_batch_size", "mean")
+        return_dict = _validation.check_flag("evaluate", "return_dict", return_dict)
+        show = _arguments.verbosity("evaluate", verbose)
+        _arguments.check_counts("evaluate", batch_size=batch_size, steps=steps)
+        free = means and callbacks is None
+        default = _arguments.PREDICTION_ROWS if free else _arguments.ROWS
+
+        def batch(rows: int) -> int:
+            return batch_size or _arguments.default_rows(rows, steps, default)
+
+        if callbacks is None and not show:
+            logs = self._evaluate("evaluate", x, y, sample_weight, batch, steps)
+        else:
+            with self._lock, self._calling(callbacks, show, verbose=verbose) as everyone:
+                logs = self._evaluate("evaluate", x, y, sample_weight, batch, steps, everyone)
+        return _arguments.results(logs, return_dict)
 
     def predict(
         self,
@@ -222,24 +252,24 @@ class Trainer(Compiled):
         verbose : {"auto", 0, 1, 2}
             Accepted, without effect.
         steps : int, optional
-            At most so many batches.
+            At most so many batches of batch_size samples.
         callbacks : Callback or sequence of Callback, optional
-            Called in order; see `callbacks.Callback`.
+            Called in order; see `callbacks.Callback`. Batches are of 32 samples then, by default.
         """
-        _verbosity("predict", verbose)
-        rows = batch_rows("predict", batch_size)
-        if steps is not None:
-            _validation.check_count("predict", "steps", steps)
-        self.stop_predicting = False
-        with self._lock:
+        _arguments.verbosity("predict", verbose)
+        rows = _arguments.batch_rows("predict", batch_size)
+        _arguments.check_counts("predict", steps=steps)
+        if callbacks is None:
+            most = None if steps is None or batch_size is None else steps * rows
+            return self._predict("predict", x, rows, most)
+        with self._lock, self._calling(callbacks, False, verbose=verbose) as everyone:
             samples = _data.samples(self, "predict", x)
+            rows = batch_size or _arguments.default_rows(len(samples), steps)
             recorded = self._prediction(min(rows, len(samples)))
-            if callbacks is None:
-                return training.predict("predict", recorded, samples, steps)
-            whole = -(-len(samples) // recorded.program.capacity)
-            told = {"verbose": verbose, "steps": whole if steps is None else min(steps, whole)}
-            with self._calling(callbacks, False, **told) as everyone:
-                return training.predict("predict", recorded, samples, steps, everyone)
+            samples = samples[: steps and steps * rows]
+            self.stop_predicting = False
+            everyone.set_steps(-(-len(samples) // recorded.program.capacity))
+            return training.predict("predict", recorded, samples, everyone)
 
     def _everyone(
         self, callbacks: Callbacks, show: bool, add_history: bool = False, **params: Any
@@ -275,30 +305,39 @@ class Trainer(Compiled):
             y = layer(y, training=True)
         return y
 
-    # -- inside
+    def _validate(
+        self, data: _data.Data, rows: int | None, steps: int | None, callbacks: CallbackList
+    ) -> dict[str, Any]:
+        batch = rows or _arguments.default_rows(len(data.x), steps)
+        step = self._step(min(batch, len(data.x)), train=False)
+        return training.evaluate(self, step, data, steps, callbacks)
 
-    def _predict(self, who: str, x: Any) -> NDArray[np.float32]:
+    # -- inside; without `batch` or `rows` all in one
+
+    def _evaluate(
+        self,
+        who: str,
+        x: Any,
+        y: Any,
+        weight: Any,
+        batch: Callable[[int], int] = int,
+        steps: int | None = None,
+        callbacks: CallbackList | None = None,
+    ) -> dict[str, Any]:
+        self.compiled_loss(who)
+        with self._lock:
+            data = _data.prepare(self, who, x, y, weight)
+            step = self._step(min(batch(len(data.x)), len(data.x)), train=False)
+            if callbacks is not None:
+                callbacks.set_steps(training.steps_per_epoch(data, step, steps))
+            return training.evaluate(self, step, data, steps, callbacks)
+
+    def _predict(
+        self, who: str, x: Any, rows: int | None = None, most: int | None = None
+    ) -> NDArray[np.float32]:
         with self._lock:
             samples = _data.samples(self, who, x)
-            recorded = self._prediction(len(samples))
+            if most is not None:
+                samples = samples[:most]
+            recorded = self._prediction(min(rows or len(samples), len(samples)))
             return training.predict(who, recorded, samples)
-
-
-def batch_rows(who: str, batch_size: int | None) -> int:
-    """Samples at a time of what runs in inference mode."""
-    if batch_size is None:
-        return _PREDICTION_ROWS
-    return _validation.check_count(who, "batch_size", batch_size)
-
-
-def _verbosity(who: str, verbose: str | int) -> bool:
-    if verbose not in ("auto", 0, 1, 2):
-        raise ValueError(f"{who}: expected verbose 'auto', 0, 1 or 2, got {verbose!r}")
-    return verbose != 0
-
-
-def _results(logs: Logs, return_dict: bool) -> Any:
-    if return_dict:
-        return logs
-    values = list(logs.values())
-    return values[0] if len(values) == 1 else values

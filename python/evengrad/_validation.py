@@ -125,6 +125,8 @@ def as_array(who: str, name: str, data: Any) -> NDArray[Any]:
     """Return what users call data as a numeric array, without converting numbers."""
     if type(data) is np.ndarray and data.dtype.kind in "fiub":
         return data
+    if data is None:
+        raise TypeError(f"{who}: expected {name} to be an array of numbers, got None")
     if hasattr(data, "toarray") and hasattr(data, "nnz"):
         raise TypeError(f"{who}: expected {name} to be dense, got a sparse matrix; pass .toarray()")
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
@@ -266,12 +268,14 @@ def sample_weights(who: str, data: Any, n: int) -> F32:
     return weights
 
 
-def class_weights(who: str, weights: Any, classes: NDArray[np.int32]) -> F32:
+def class_weights(who: str, weights: Any, classes: NDArray[Any]) -> F32:
     """Return a weight for each sample from a dict of weights by class; 1 for classes not in it."""
     if not isinstance(weights, dict):
         raise TypeError(f"{who}: expected class_weight to be a dict, got {type(weights).__name__}")
     result = np.ones(len(classes), np.float32)
     for label, weight in weights.items():
         value = check_number(who, f"class_weight[{label!r}]", weight, 0.0, _LARGEST)
-        result[classes == check_count(who, "each class of class_weight", label, 0)] = value
+        whole = isinstance(label, float | np.floating) and label == np.floor(label)
+        number = int(label) if whole else label  # 1.0, as np.unique gives for float labels
+        result[classes == check_count(who, "each class of class_weight", number, 0)] = value
     return result

@@ -124,7 +124,7 @@ _INSTEAD = {
     "RemoteMonitor": "send logs from on_epoch_end of a Callback of your own",
     "OrbaxCheckpoint": "use ModelCheckpoint or BackupAndRestore",
     "Masking": "there are no masks; leave samples out, or give them a sample_weight of 0",
-    "Add|Average|Concatenate|Subtract|Multiply|Maximum|Minimum|Dot": _ONE_PATH,
+    "(?i:Add|Average|Concatenate|Subtract|Multiply|Maximum|Minimum|Dot)": _ONE_PATH,
     "Lambda": "write a layer of your own: a class derived from layers.Layer",
     "\\w+Normalization": "use BatchNormalization or LayerNormalization",
 }  # fmt: skip

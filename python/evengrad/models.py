@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
 
 
+_NOT_BUILT = "not built; start with Input(shape) or call build"
+
+
 class Sequential(Saved, Calibrated, _stack.Stack):
     """A stack of layers, trained and used as one.
 
@@ -32,6 +35,8 @@ class Sequential(Saved, Calibrated, _stack.Stack):
     layers : sequence of Layer, optional
         More can be added later. The shape of one sample comes from an `Input` first, from the first
         layer's `input_shape`, or from the first data it sees.
+    trainable : bool
+        False: layers are frozen when they are added, see the attribute of that name.
     name : str, optional
         Default: "sequential", numbered.
 
@@ -52,9 +57,16 @@ class Sequential(Saved, Calibrated, _stack.Stack):
     array([[21.]], dtype=float32)
     """
 
-    def __init__(self, layers: Sequence[Part] | None = None, name: str | None = None) -> None:
-        super().__init__(name or unique_name("Sequential"))
+    def __init__(
+        self,
+        layers: Sequence[Part] | None = None,
+        trainable: bool = True,
+        name: str | None = None,
+    ) -> None:
+        known = None if name is None else _validation.check_name("Sequential", name)
+        super().__init__(known or unique_name("Sequential"))
         self._known_built = -1  # at that point of `Changes`
+        self._trainable = _validation.check_flag(self.name, "trainable", trainable)
         if layers is not None and (isinstance(layers, str) or not isinstance(layers, Sequence)):
             raise TypeError(f"{self.name}: expected a list of Layer objects, got {layers!r}")
         for layer in layers or ():
@@ -62,12 +74,23 @@ class Sequential(Saved, Calibrated, _stack.Stack):
 
     # -- structure
 
-    def add(self, layer: Part) -> None:
-        """Append a layer, or a model that becomes a part of this one."""
+    def add(self, layer: Part, rebuild: bool = True) -> None:
+        """Append a layer, or a model that becomes a part of this one.
+
+        Parameters
+        ----------
+        layer : Layer or Sequential
+            Its variables are made at once where the shape of a sample is known.
+        rebuild : bool
+            Accepted, without effect: what is built already stays.
+        """
+        _validation.check_flag(self.name, "rebuild", rebuild)
         _stack.check(self.name, self, self.layers, layer)
         if isinstance(layer, InputLayer):
             if self.layers or self._shape is not None:
-                raise ValueError(f"{self.name}: expected an Input as the first item only")
+                raise ValueError(
+                    f"{self.name}: expected an Input as the first item only, got {layer}"
+                )
             self._shape = layer.declared_shape
             return
         shape = self._shape
@@ -77,26 +100,48 @@ class Sequential(Saved, Calibrated, _stack.Stack):
         if shape is not None:
             layer.build_once(self.sample_output_shape() if self.layers else shape)
         self._shape = shape
+        if not self._trainable:
+            layer.trainable = False
         self.layers.append(layer)
         Changes.note()
         _auto.settle(_stack.flat(self.layers))
 
-    def pop(self) -> Part:
-        """Remove the last layer and return it."""
+    def pop(self, rebuild: bool = True) -> Part:
+        """Remove the last layer and return it; `rebuild` is accepted, without effect."""
+        _validation.check_flag(self.name, "rebuild", rebuild)
         if not self.layers:
             raise ValueError(f"{self.name}: there is no layer to remove")
         Changes.note()
         return self.layers.pop()
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        """Make all variables for samples of this shape; a first None stands for the batch."""
-        shape = tuple(input_shape)
-        if shape and shape[0] is None:
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Make all variables.
+
+        Parameters
+        ----------
+        input_shape : (batch, ...), optional
+            Shape of the data, for instance (None, 784) or x.shape; the first number does not count.
+            One number alone is the number of features. Default: what `Input` or the first layer
+            said.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is no shape, or another one than the model has.
+        """
+        if input_shape is None:
+            self._build_for(self.sample_shape())
+            return
+        shape = input_shape
+        if isinstance(shape, list | tuple) and (len(shape) > 1 or shape[:1] in ([None], (None,))):
             shape = shape[1:]
-        checked = _validation.check_shape(self.name, "input_shape", shape)
-        if self._shape is not None and checked != self._shape:
-            raise ValueError(f"{self.name}: expected samples {self._shape}, got {checked}")
-        self._shape = checked
+        self._build_for(_validation.check_shape(self.name, "input_shape", shape))
+
+    def _build_for(self, shape: Shape) -> None:
+        if self._shape is not None and shape != self._shape:
+            raise ValueError(f"{self.name}: expected samples {self._shape}, got {shape}")
+        _stack.output_shape(self.layers, shape)  # refused before anything is made
+        self._shape = shape
         self._build_layers()
 
     def _build_layers(self) -> None:
@@ -115,19 +160,46 @@ class Sequential(Saved, Calibrated, _stack.Stack):
         return True
 
     @property
+    def trainable(self) -> bool:
+        """Whether any layer is; setting it sets all layers, those that are added later too."""
+        return super().trainable if self.layers else self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = _validation.check_flag(self.name, "trainable", value)
+        for layer in self.layers:
+            layer.trainable = self._trainable
+
+    @property
     def input_shape(self) -> tuple[int | None, ...]:
         """(None, ...) with the shape of a sample."""
+        self._check_shape_is_known()
         return (None, *self.sample_shape())
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
         """(None, ...) with the shape of a sample's output."""
+        self._check_shape_is_known()
         return (None, *self.sample_output_shape())
+
+    def _check_shape_is_known(self) -> None:
+        if self._shape is None:  # as an attribute that there is not yet
+            raise AttributeError(f"{self.name}: {_NOT_BUILT}")
+
+    def _no_graph(self) -> Any:
+        """AttributeError: there are no symbolic inputs and outputs."""
+        raise AttributeError(
+            f"{self.name}: layers do not make graphs, there are no symbolic inputs and outputs; "
+            "see input_shape and output_shape, and for the outputs of some of the layers give "
+            "those to a Sequential of their own"
+        )
+
+    input = output = inputs = outputs = property(_no_graph)
 
     def sample_shape(self) -> Shape:
         """Shape of one sample."""
         if self._shape is None:
-            raise ValueError(f"{self.name}: not built; start with Input(shape) or call build")
+            raise ValueError(f"{self.name}: {_NOT_BUILT}")
         return self._shape
 
     def sample_output_shape(self) -> Shape:
@@ -138,31 +210,68 @@ class Sequential(Saved, Calibrated, _stack.Stack):
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Part:
         """Return a layer by name or by index."""
+        if (name is None) == (index is None):
+            raise ValueError(
+                f"{self.name}: expected a layer's name or its index, got name={name!r} and "
+                f"index={index!r}"
+            )
         if index is not None:
-            if not -len(self.layers) <= index < len(self.layers):
-                raise ValueError(
-                    f"{self.name}: expected a layer's index below {len(self.layers)}, got {index}"
-                )
-            return self.layers[index]
+            count = len(self.layers)
+            number = _validation.check_count(self.name, "index", index, -count)
+            if number >= count:
+                raise ValueError(f"{self.name}: expected index to be below {count}, got {index}")
+            return self.layers[number]
         for layer in self.layers:
             if layer.name == name:
                 return layer
         known = ", ".join(layer.name for layer in self.layers)
-        raise ValueError(f"{self.name}: expected a layer among {known}, got {name!r}")
+        raise ValueError(f"{self.name}: expected name to be that of a layer, {known}, got {name!r}")
 
     def summary(
-        self, print_fn: Callable[[str], Any] | None = None, *, expand_nested: bool = False
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Sequence[str] | None = None,
     ) -> None:
         """Print layers, output shapes and numbers of parameters.
 
         Parameters
         ----------
+        line_length : int, optional
+            Number of characters of a line of the table; cells are wrapped. Default: what the cells
+            need.
+        positions : sequence of three float, optional
+            Where the columns end: shares of the line, or characters where the last is above 1.
+            Default, with a line_length: 0.45, 0.8, 1.
         print_fn : callable, optional
             Gets the text, instead of print.
         expand_nested : bool
             Whether what is inside models and residual blocks has lines of its own.
+        show_trainable : bool
+            One more column: Y or N for layers with weights.
+        layer_range : (str, str), optional
+            Names, or patterns (`re`) of names, of the first and the last layer to be shown.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is out of its range, or something else than what is expected.
         """
-        (print_fn or print)(_summary.text(self, expand_nested=expand_nested))
+        if print_fn is not None and not callable(print_fn):
+            raise TypeError(f"summary: expected print_fn to be a function, got {print_fn!r}")
+        (print_fn or print)(
+            _summary.text(
+                self,
+                line_length=line_length,
+                positions=positions,
+                expand_nested=expand_nested,
+                show_trainable=_validation.check_flag("summary", "show_trainable", show_trainable),
+                layer_range=layer_range,
+            )
+        )
 
     # -- variables
 
@@ -197,7 +306,7 @@ class Sequential(Saved, Calibrated, _stack.Stack):
     def build_once(self, input_shape: Sequence[int]) -> None:
         """Build, or compare the shape with the one it was built for."""
         self.shaped_outside = self.shaped_outside or self._shape is None
-        self.build(input_shape)
+        self._build_for(_validation.check_shape(self.name, "input_shape", input_shape))
 
     def checked_output_shape(self, input_shape: Shape) -> Shape:
         """Shape of one sample of the output for one of the input."""

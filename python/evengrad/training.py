@@ -35,16 +35,27 @@ class Epoch:
 
     def __init__(self, model: Trainer, recording: Recording, data: Data, number: int) -> None:
         self.model, self.recording, self.data, self.number = model, recording, data, number
-        self.names, self.metrics = model.metrics_names, model.compiled_metrics
+        self._put_back = self._outside_of(recording)
+        self._report(recording)
         self.order: NDArray[np.int64] | None = None
         self.done = 0  # steps
         self.skipped = 0
         self.unshuffled: Mapping[str, Any] | None = None  # state of the draws before `shuffle`
         self.spoilt = False  # by a loss that was not finite, which ends training without an error
-        self._outside = (recording.totals.copy(), recording.health.copy()) if model.passes else None
-        self._first = recording
-        recording.totals[...] = 0.0
         recording.health[...] = 0.0
+
+    def _outside_of(self, recording: Recording) -> Callable[[], None] | None:
+        """What puts back the means of the pass that this one is begun in, if any."""
+        model = self.model
+        if not model.passes:
+            return None
+        kept, totals, health = model.totals, recording.totals.copy(), recording.health.copy()
+
+        def put_back() -> None:
+            recording.totals[...], recording.health[...] = totals, health
+            model.totals = kept
+
+        return put_back
 
     def __enter__(self) -> Epoch:
         self.model.passes += 1
@@ -52,8 +63,8 @@ class Epoch:
 
     def __exit__(self, *error: object) -> None:
         self.model.passes -= 1
-        if self._outside is not None:
-            self._first.totals[...], self._first.health[...] = self._outside
+        if self._put_back is not None:
+            self._put_back()
 
     def shuffle(self) -> None:
         """Take the rows in a new order."""
@@ -65,29 +76,34 @@ class Epoch:
         self.done += 1
         self.spoilt = True
 
+    def _report(self, recording: Recording) -> None:
+        """Start the means of loss and metrics as the model is compiled now."""
+        model = self.model
+        self.recording, self.loss, self.metrics = recording, model.loss, model.reported()
+        model.totals = recording.totals
+        recording.totals[...] = 0.0
+        for metric in self.metrics.values():
+            metric.reset_state()
+
     def use(self, recording: Recording) -> None:
         """Go on with another recording of the same model."""
         if recording is self.recording:
             return
-        if self.model.metrics_names != self.names:
-            raise ValueError(
-                f"fit: expected {', '.join(self.names)} to stay what is reported during an epoch, "
-                f"got {', '.join(self.model.metrics_names)}; compile between epochs"
-            )
-        recording.totals[...] = self.recording.totals
-        recording.health[...] = self.recording.health
-        self.recording = recording
+        before = self.recording
+        recording.health[...] = before.health
+        same = self.loss is self.model.loss and self.metrics == self.model.reported()
+        self._report(recording)
+        if same:
+            recording.totals[...] = before.totals
 
     def logs(self) -> dict[str, Any]:
         """Return loss and metrics so far."""
-        recording = self.recording
-        loss, rows = recording.totals[recording.places[0]]
-        found: list[Any] = [math.nan if self.spoilt else loss / rows if rows else 0.0]
-        for metric, place in zip(self.metrics, recording.places[1:], strict=True):
+        recording, found = self.recording, dict[str, Any]()
+        for (name, metric), place in zip(self.metrics.items(), recording.places, strict=True):
+            metric.take(recording.totals[place])
             value = metric.value(recording.totals[place])
-            found.append(np.asarray(value, np.float32) if np.ndim(value) else value)
-        plain = [value if np.ndim(value) else float(value) for value in found]
-        return dict(zip(self.names, plain, strict=True))
+            found[name] = np.asarray(value, np.float32) if np.ndim(value) else float(value)
+        return found | {"loss": math.nan} if self.spoilt else found
 
     def health(self) -> dict[str, float]:
         """Return what gradients were like, see `History.health`."""
@@ -161,11 +177,12 @@ def fit(
     shuffle: bool,
     callbacks: CallbackList,
     validate: Callable[[], dict[str, Any]] | None,
-    validation_freq: int,
+    validates_after: Callable[[int], bool],
 ) -> None:
     """Train over the epochs, `steps` batches each.
 
     `record` gives the recording of the model as it is now: callbacks may change its structure.
+    `validates_after` says so of the number of epochs done.
     """
     model.stop_training = False
     model.skipped_in_a_row = 0
@@ -185,7 +202,7 @@ def fit(
                 model.position, model.running = None, epoch
                 _run_epoch(epoch, steps, record, callbacks)
                 logs, health = epoch.logs(), epoch.health()
-            if validate is not None and (number + 1) % validation_freq == 0:
+            if validate is not None and validates_after(number + 1):
                 logs |= {f"val_{name}": value for name, value in validate().items()}
             callbacks.on_epoch_health(health)
             callbacks.on_epoch_end(number, logs)
@@ -273,15 +290,11 @@ def predict(
     who: str,
     recorded: Prediction,
     samples: NDArray[np.float32],
-    steps: int | None = None,
     callbacks: CallbackList | None = None,
 ) -> NDArray[np.float32]:
     """Outputs for samples."""
     program = recorded.program
     rows, total = program.capacity, -(-len(samples) // program.capacity)
-    if steps is not None:
-        total = min(total, steps)
-        samples = samples[: total * rows]
     output = np.empty((len(samples), *recorded.shape), np.float32)
     if callbacks is not None:
         callbacks.on_predict_begin()
