@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from evengrad import _auto, _stack, _summary, _validation
 from evengrad._calibration import Calibrated
 from evengrad._names import Changes, unique_name
+from evengrad._own_loop import OwnLoop
 from evengrad.layers.base import Shape
 from evengrad.layers.input import InputLayer
 from evengrad.layers.serialization import deserialize, serialize, serialize_inside
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from evengrad._stack import Part
 
 
-class Sequential(Calibrated, _stack.Stack):
+class Sequential(Calibrated, OwnLoop, _stack.Stack):
     """A stack of layers, trained and used as one.
 
     Parameters

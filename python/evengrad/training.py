@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evengrad._trainer import Trainer
 
 _CHUNK_SECONDS = 0.05  # how long a replay may keep signals and callbacks waiting
-_MOST_SKIPPED = 10
+MOST_SKIPPED = 10
 
 
 class Epoch:
@@ -99,7 +99,7 @@ class Epoch:
             raise _changed(model.name, kind, where)
         model.skipped_in_a_row += 1
         model.skipped_steps += 1
-        if model.on_nonfinite == "skip" and model.skipped_in_a_row < _MOST_SKIPPED:
+        if model.on_nonfinite == "skip" and model.skipped_in_a_row < MOST_SKIPPED:
             self.done += 1
             return
         culprit = self._culprit(kind, where)
@@ -115,7 +115,10 @@ class Epoch:
 
     def _culprit(self, kind: str, where: int) -> _diagnosis.Culprit:
         if kind == "gradient":
-            return _diagnosis.of_gradient(self.model, self.recording, where)
+            recording = self.recording
+            return _diagnosis.of_gradient(
+                self.model, recording.variables[where], recording.norms[where]
+            )
         capacity = self.recording.program.capacity
         order = np.arange(len(self.data.x)) if self.order is None else self.order
         rows = order[self.done * capacity : (self.done + 1) * capacity]

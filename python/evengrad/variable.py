@@ -68,7 +68,7 @@ class Variable:
         self.regularizer = regularizer
         self.constraint = constraint
         self.shape: tuple[int, ...] = array.shape
-        self._double, self._flat = double, flat
+        self.double, self._flat = double, flat
         self._allocate()
         if constraint is not None:
             constraint.check(f"Variable {self.path!r}", self.shape, self.storage.ndim)
@@ -81,7 +81,7 @@ class Variable:
 
     def _allocate(self) -> None:
         self.storage: NDArray[Any]
-        if self._double:
+        if self.double:
             self.storage = np.zeros(self.size)
         elif self.ndim == 2 and not self._flat:
             self.storage = tensor(*self.shape)

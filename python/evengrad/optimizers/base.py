@@ -11,9 +11,9 @@ import numpy as np
 
 from evengrad import _validation
 from evengrad._program import Program
-from evengrad.optimizers import _eager
+from evengrad.optimizers._by_hand import ByHand
 from evengrad.optimizers._rates import Rate
-from evengrad.optimizers._state import ACCUMULATOR, AVERAGE, Stateful
+from evengrad.optimizers._state import ACCUMULATOR, AVERAGE
 from evengrad.optimizers.clipping import ByGlobalNorm, ByNorm, ByValue, Clipping
 from evengrad.optimizers.clipping import get as get_clipping
 from evengrad.optimizers.clipping import serialize as serialize_clipping
@@ -37,7 +37,7 @@ class Lists(NamedTuple):
     clip: str
 
 
-class Optimizer(Stateful):
+class Optimizer(ByHand):
     """Base of the optimizers.
 
     A step averages the accumulated gradients, clips them, shrinks the variables by weight decay,
@@ -140,7 +140,6 @@ class Optimizer(Stateful):
             "gradient_accumulation_steps", gradient_accumulation_steps, 2
         )
         self._excluded: tuple[frozenset[Variable], str] = (frozenset(), "")
-        self._eager: _eager.Recorded | None = None
 
     def _threshold(self, name: str, value: float | None) -> float | None:
         return None if value is None else self._check(name, value, open_low=True)
@@ -250,35 +249,6 @@ class Optimizer(Stateful):
         """Record the kernel."""
         raise NotImplementedError(f"{type(self).__name__}.record_update")
 
-    # -- use
-
-    def apply(
-        self, grads: Sequence[Any], trainable_variables: Iterable[Variable] | None = None
-    ) -> None:
-        """Do one step with gradients of your own.
-
-        Parameters
-        ----------
-        grads : sequence of array_like
-            One for each variable, of its shape; a variable whose gradient is None is left out.
-        trainable_variables : iterable of Variable, optional
-            Default: those that the optimizer is built for.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If gradients and variables do not fit; nothing has been updated then.
-        NonFiniteError
-            If a gradient is not finite; likewise.
-        """
-        _eager.apply(self, list(grads), trainable_variables)
-
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> int:
-        """Do one step with pairs of gradient and variable, see `apply`; return the steps done."""
-        pairs = list(grads_and_vars)
-        self.apply([g for g, _ in pairs], [v for _, v in pairs])
-        return int(self.counter[0])
-
     # -- configuration
 
     def get_config(self) -> dict[str, Any]:
@@ -302,9 +272,6 @@ class Optimizer(Stateful):
         if isinstance(rate, Mapping):
             config = {**config, "learning_rate": deserialize(rate, custom_objects)}
         return cls(**config)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_eager": None}
 
     def __repr__(self) -> str:
         shared = inspect.signature(Optimizer.__init__).parameters

@@ -1,0 +1,315 @@
+"""Finite differences, what they are compared with, and what may be the cause where they differ."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evengrad._check_parts import MisfitError, Subject
+from evengrad._cause import cause_of_shape, cause_of_values
+from evengrad.errors import GradientError
+
+if TYPE_CHECKING:
+    F64 = NDArray[np.float64]
+
+_ROUNDINGS = 8  # that a number has gone through, as a rule
+
+
+class Precision(NamedTuple):
+    """Of the numbers that a part computes."""
+
+    name: str
+    unit: float  # half an ulp of 1
+    step: float  # near unit^(1/5), where noise / step and step^4 balance
+    shorter: tuple[float, ...]  # steps where there is a kink
+    tolerance: float
+
+
+FLOAT64 = Precision("float64", 2.0**-53, 2.0**-10, (2.0**-14, 2.0**-18, 2.0**-22), 1e-6)
+FLOAT32 = Precision("float32", 2.0**-24, 2.0**-5, (2.0**-7, 2.0**-9), 1e-4)
+
+
+@dataclasses.dataclass
+class Check:
+    """How to check: draws, elements of a tensor, tolerance."""
+
+    rng: np.random.Generator
+    elements: int
+    tolerance: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorReport:
+    """What was found for one tensor.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    precision : str
+        "float64" or "float32".
+    checked, kinks : int
+        Elements, and those of them where a kink was near.
+    error : float
+        Largest difference, as a share of the largest gradient of the tensor; 0 if all are 0.
+    index : tuple of int
+        Where that is.
+    expected, got : float
+        There: the finite difference and the gradient.
+    """
+
+    shape: tuple[int, ...]
+    precision: str
+    checked: int
+    kinks: int
+    error: float
+    index: tuple[int, ...]
+    expected: float
+    got: float
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class GradientReport:
+    """What `check_gradients` found where all is right.
+
+    Parameters
+    ----------
+    who : str
+        What was checked.
+    tensors : dict of TensorReport
+        By name: "inputs" ("y_pred", "weights") and the paths of variables.
+
+    Attributes
+    ----------
+    error : float
+        The largest of their errors.
+    """
+
+    who: str
+    tensors: dict[str, TensorReport]
+
+    @property
+    def error(self) -> float:
+        """Largest relative error of all tensors."""
+        return max((t.error for t in self.tensors.values()), default=0.0)
+
+    def __repr__(self) -> str:
+        rows = [("tensor", "shape", "checked", "largest relative error", "at")]
+        for name, t in self.tensors.items():
+            near = f" ({t.kinks} near a kink)" if t.kinks else ""
+            error = f"{t.error:.1e} in {t.precision}"
+            rows.append((name, str(t.shape), f"{t.checked}{near}", error, str(list(t.index))))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
+        body = "\n".join(line.rstrip() for line in lines)
+        return f"{self.who}: the gradients are those of finite differences\n{body}"
+
+
+class _Difference(NamedTuple):
+    value: float
+    error: float  # bound on |value - derivative|, where the function is smooth
+    jump: float  # of the slope within the step, above noise: large where there is a kink
+    sides: tuple[float, float]  # slopes left and right
+
+
+def compare(subject: Subject, check: Check) -> GradientReport:
+    """Check all arrays of a subject."""
+    restart = _Restarted(subject)
+    y = restart.outputs()
+    drawn = check.rng.uniform(0.5, 1.5, y.shape)
+    dy = drawn if subject.positive else drawn * check.rng.choice((-1.0, 1.0), y.shape)
+    dy = dy.astype(np.float32).astype(np.float64)
+    try:
+        made = restart.gradients(dy)
+    except MisfitError as misfit:
+        raise _misfit(subject, misfit) from None
+    found = {}
+    for name, array in subject.arrays.items():
+        if name in made:
+            tensor = _Tensor(subject, restart, check, name, array, made[name], dy, y)
+            found[name] = tensor.report()
+    return GradientReport(subject.who, found)
+
+
+class _Restarted:
+    """A subject that draws the same random numbers at each call."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self._states: list[tuple[np.random.Generator, Any]] = []
+        self._legacy: Any = None
+        first, second = self.outputs(), self.outputs()
+        if np.array_equal(first, second, equal_nan=True):
+            self._refuse_nonfinite(first)
+            return
+        self._legacy = np.random.get_state()
+        self._states = [(g, g.bit_generator.state) for g in subject.generators()]
+        if not np.array_equal(self.outputs(), self.outputs(), equal_nan=True):
+            raise ValueError(
+                f"check_gradients: the outputs of {subject.who} differ from call to call, for the "
+                "same inputs: it draws random numbers. Draw them from numpy.random or from a "
+                "numpy.random.Generator that is an attribute of the layer, which are restarted"
+            )
+        self._refuse_nonfinite(self.outputs())
+
+    def _refuse_nonfinite(self, y: F64) -> None:
+        if not np.isfinite(y).all():
+            raise ValueError(
+                f"check_gradients: the outputs of {self.subject.who} are not finite for these "
+                "inputs; pass x (and y_true) of your own"
+            )
+
+    def _restart(self) -> None:
+        if self._legacy is not None:
+            np.random.set_state(self._legacy)
+            for generator, state in self._states:
+                generator.bit_generator.state = state
+
+    def outputs(self) -> F64:
+        self._restart()
+        return self.subject.outputs()
+
+    def gradients(self, dy: F64) -> dict[str, F64]:
+        self._restart()
+        return self.subject.gradients(dy)
+
+
+class _Tensor:
+    """The gradient of one array."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        restarted: _Restarted,
+        check: Check,
+        name: str,
+        array: NDArray[Any],
+        made: F64,
+        dy: F64,
+        y: F64,
+    ) -> None:
+        self.subject, self.restarted, self.name, self.array = subject, restarted, name, array
+        self.made, self.dy, self.y = made, dy, y
+        self.precision = self._precision(check.rng)
+        self.tolerance = check.tolerance or self.precision.tolerance
+        every = list(np.ndindex(array.shape))
+        if len(every) > check.elements:
+            chosen = check.rng.choice(len(every), check.elements, replace=False)
+            every = [every[i] for i in sorted(chosen)]
+        self.chosen: list[tuple[int, ...]] = every
+
+    def _precision(self, rng: np.random.Generator) -> Precision:
+        """float32 where the part rounds to it somewhere: a change of 2^-40 is lost then."""
+        if self.subject.compiled:
+            return FLOAT32
+        before, way = self.array.copy(), rng.uniform(0.5, 1.0, self.array.shape)
+        changed = []
+        for share in (2.0**-40, 2.0**-10):
+            self.array[...] = before + way * share * np.maximum(np.abs(before), 0.5)
+            changed.append(self.restarted.outputs() != self.y)
+        self.array[...] = before
+        lost = changed[1] & ~changed[0]
+        return FLOAT32 if 4 * lost.sum() > changed[1].sum() else FLOAT64
+
+    def report(self) -> TensorReport:
+        """Return what is right, or raise."""
+        found = [self._difference(index, self.precision.step) for index in self.chosen]
+        right = np.array([d.value for d in found])
+        made = np.array([self.made[index] for index in self.chosen])
+        scale = float(np.abs(right).max(initial=0.0))
+        allowed = np.array([d.error for d in found]) + self.tolerance * scale
+        wrong = ~(np.abs(made - right) <= allowed)  # NaN is wrong
+        near = [i for i in np.flatnonzero(wrong) if self._kink(self.chosen[i], found[i], scale)]
+        wrong[near] = False
+        errors = np.where(np.isfinite(made), np.abs(made - right), np.inf)
+        errors[near] = 0.0
+        worst = int((errors if not wrong.any() else np.where(wrong, errors, -1.0)).argmax())
+        share = float(errors[worst]) / scale if scale else float(errors[worst])
+        report = TensorReport(
+            self.array.shape, self.precision.name, len(self.chosen), len(near), share,
+            self.chosen[worst], float(right[worst]), float(made[worst]),
+        )  # fmt: skip
+        if wrong.any():
+            raise self._error(report, right, made, wrong)
+        return report
+
+    def _error(self, report: TensorReport, right: F64, made: F64, wrong: F64) -> GradientError:
+        where = np.array(self.chosen).T
+        full = len(self.chosen) == self.made.size
+        text = cause_of_values(
+            right, made, wrong,
+            inputs=self.array[tuple(where)] if self.made.ndim else None,
+            rows=len(self.dy) if self.subject.tells_rows else 1,
+            square=self.made.shape if full else None,
+        )  # fmt: skip
+        message = (
+            f"{self.subject.who}: the gradient of {self.name} is wrong at {list(report.index)}: "
+            f"expected {report.expected:.6g}, got {report.got:.6g} ({int(wrong.sum())} of "
+            f"{report.checked} elements differ).{text}"
+        )
+        return GradientError(
+            message,
+            tensor=self.name,
+            index=report.index,
+            expected=report.expected,
+            got=report.got,
+        )
+
+    def _kink(self, index: tuple[int, ...], first: _Difference, scale: float) -> bool:
+        """Whether the function bends within the step, and a shorter one agrees."""
+        made = self.made[index]
+        if not np.isfinite(made):
+            return False
+        if self.precision is FLOAT32 and first.jump <= abs(made - first.value) / 2.0:
+            return False
+        for step in self.precision.shorter:
+            found = self._difference(index, step)
+            allowed = found.error + self.tolerance * scale
+            if abs(made - found.value) <= allowed:
+                return True
+            if found.jump > 0.0 and min(found.sides) - allowed <= made <= max(found.sides) + allowed:
+                continue
+        # A kink at the point itself: any slope between those of the two sides will do.
+        between = min(found.sides) - allowed <= made <= max(found.sides) + allowed
+        return bool(found.jump > 0.0 and between)
+
+    def _difference(self, index: tuple[int, ...], share: float) -> _Difference:
+        array, middle = self.array, self.array[index]
+        h = share * max(1.0, abs(float(middle)))
+        slopes, bends, noise, sides = [], [], 0.0, (0.0, 0.0)
+        for step in (h, 2.0 * h):
+            at, outputs = [], []
+            for sign in (1.0, -1.0):
+                array[index] = middle + sign * step
+                at.append(float(array[index]))  # as rounded
+                outputs.append(self.restarted.outputs())
+            array[index] = middle
+            above, below = outputs
+            slopes.append(float((self.dy * (above - below)).sum()) / (at[0] - at[1]))
+            bends.append(float((self.dy * (above - 2.0 * self.y + below)).sum()) / step)
+            changed = (above != self.y) | (below != self.y)
+            size = np.abs(self.dy) * np.maximum(np.abs(above), np.abs(below)) * changed
+            noise = max(noise, _ROUNDINGS * self.precision.unit * float(size.sum()))
+            if step == h:
+                left = float((self.dy * (self.y - below)).sum()) / (float(middle) - at[1])
+                sides = left, float((self.dy * (above - self.y)).sum()) / (at[0] - float(middle))
+        near, far = slopes
+        # An error of d in each sum moves near by d / h, far by d / 2h, their combination by
+        # 1.5 d / h. What was removed is h^2 f''' / 6; what remains, of order h^4, a part of it.
+        error = 1.5 * noise / h + abs(near - far) / 3.0
+        # A smooth function bends twice as much over 2h, a kink in the middle as much.
+        jump = max(abs(near - far), abs(2.0 * bends[0] - bends[1])) - 10.0 * noise / h
+        return _Difference((4.0 * near - far) / 3.0, error, max(0.0, jump), sides)
+
+
+def _misfit(subject: Subject, misfit: MisfitError) -> GradientError:
+    name, expected, got = misfit.name, misfit.expected, misfit.got
+    if got is None:
+        message = f"{subject.who}: there is no gradient of {name}, of shape {expected}."
+    else:
+        message = (
+            f"{subject.who}: expected the gradient of {name} to have shape {expected}, got {got}."
+        )
+    return GradientError(f"{message}{cause_of_shape(expected, got)}", tensor=name)
