@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,7 @@ def cause_of_shape(expected: tuple[int, ...], got: object) -> str:
 def cause_of_values(
     right: F64,
     made: F64,
-    wrong: NDArray[np.bool_],
+    wrong: NDArray[Any],
     *,
     inputs: NDArray[np.floating] | None,
     rows: int,
@@ -54,9 +56,7 @@ def cause_of_values(
     return ""
 
 
-def _candidates(
-    right: F64, rows: int, square: tuple[int, ...] | None
-) -> list[tuple[str, F64]]:
+def _candidates(right: F64, rows: int, square: tuple[int, ...] | None) -> list[tuple[str, F64]]:
     found = [("it is 0 everywhere", 0.0 * right), ("the sign", -right)]
     if rows > 1:
         found += [

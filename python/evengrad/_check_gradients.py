@@ -196,7 +196,7 @@ def _built(part: Part, of_x: Any, input_shape: Any) -> tuple[Part, tuple[int, ..
     if part.built:
         shape = part.input_shape if isinstance(part, Layer) else part.sample_shape()
         assert shape is not None
-        return part, tuple(shape)  # type: ignore[arg-type]
+        return part, tuple(shape)
     declared = part.declared_shape if isinstance(part, Layer) else None
     given = input_shape or of_x or declared or (_FEATURES,)
     shape = _validation.check_shape("check_gradients", "input_shape", given)

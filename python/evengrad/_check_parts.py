@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evengrad import _python, _random, _stack, _validation
 from evengrad._arena import padding
-from evengrad._program import Outputs, Program
+from evengrad._program import Program
 
 if TYPE_CHECKING:
     from evengrad._stack import Part
@@ -284,13 +284,12 @@ class CompiledLoss(Subject):
         if target is not None:
             target[...] = self.y_true.reshape(batch.shape)
         factors = None if weight is None else weight.astype(np.float32)
-        outputs = Outputs(batch, shape, labels, target, factors)
         dy = None if weight is None else program.like(batch)
         each = np.zeros(len(batch), np.float32) if weight is None else None
         kernel, reduction = self.loss.kernel("")[0], "sum" if each is None else "none"
         program.loss(
-            kernel, *outputs[:1], *outputs[2:], dy, np.zeros(2), self.loss.parameters, reduction,
-            each,
+            kernel, batch, labels, target, factors, dy, np.zeros(2), self.loss.parameters,
+            reduction, each,
         )  # fmt: skip
         program.run(n)
         return dy if each is None else each  # type: ignore[return-value]

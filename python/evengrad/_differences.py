@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad._check_parts import MisfitError, Subject
 from evengrad._cause import cause_of_shape, cause_of_values
+from evengrad._check_parts import MisfitError, Subject
 from evengrad.errors import GradientError
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ class TensorReport:
         Where that is.
     expected, got : float
         There: the finite difference and the gradient.
+
+    Examples
+    --------
+    >>> from evengrad import layers, utils
+    >>> utils.check_gradients(layers.Dense(3)).tensors["inputs"].shape
+    (5, 6)
     """
 
     shape: tuple[int, ...]
@@ -85,6 +91,12 @@ class GradientReport:
     ----------
     error : float
         The largest of their errors.
+
+    Examples
+    --------
+    >>> from evengrad import losses, utils
+    >>> utils.check_gradients(losses.MeanSquaredError()).error < 1e-4
+    True
     """
 
     who: str
@@ -235,7 +247,9 @@ class _Tensor:
             raise self._error(report, right, made, wrong)
         return report
 
-    def _error(self, report: TensorReport, right: F64, made: F64, wrong: F64) -> GradientError:
+    def _error(
+        self, report: TensorReport, right: F64, made: F64, wrong: NDArray[Any]
+    ) -> GradientError:
         where = np.array(self.chosen).T
         full = len(self.chosen) == self.made.size
         text = cause_of_values(
@@ -269,7 +283,10 @@ class _Tensor:
             allowed = found.error + self.tolerance * scale
             if abs(made - found.value) <= allowed:
                 return True
-            if found.jump > 0.0 and min(found.sides) - allowed <= made <= max(found.sides) + allowed:
+            if (
+                found.jump > 0.0
+                and min(found.sides) - allowed <= made <= max(found.sides) + allowed
+            ):
                 continue
         # A kink at the point itself: any slope between those of the two sides will do.
         between = min(found.sides) - allowed <= made <= max(found.sides) + allowed

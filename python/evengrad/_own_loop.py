@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evengrad import _data, _diagnosis, _recording, _stack, _validation
-from evengrad._compiled import Compiled
 from evengrad._pass import Gone, Pass, State
 from evengrad._program import Program
+from evengrad._trainer import Trainer
 from evengrad.errors import NonFiniteError
 from evengrad.training import MOST_SKIPPED
 
@@ -23,7 +23,7 @@ _SEEDS = 1 << 64
 _APART = 0x9E3779B97F4A7C15  # between the seeds of passes of one step: 2^64 over the golden ratio
 
 
-class OwnLoop(Compiled):
+class OwnLoop(Trainer):
     """The part of `Sequential` for loops of the user's own."""
 
     def __init__(self, name: str) -> None:
@@ -64,9 +64,9 @@ class OwnLoop(Compiled):
         >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
         >>> model.compile(keras.optimizers.SGD(0.1))
         >>> x = np.array([[0.0], [1.0], [2.0]])
-        >>> for _ in range(200):  # minimizes the mean of (y - 3 x)^4
+        >>> for _ in range(200):  # minimizes the mean of (y - 3 x)^2
         ...     y = model.forward(x)
-        ...     dx = model.backward(4.0 * (y - 3.0 * x) ** 3 / len(x))
+        ...     dx = model.backward(2.0 * (y - 3.0 * x) / len(x))
         ...     updated = model.optimizer.step()
         >>> model.predict([[10.0]]).round(1)
         array([[30.]], dtype=float32)
@@ -202,9 +202,7 @@ class OwnLoop(Compiled):
         loop = self._loop
         return {v: loop.memory[v].copy() for v in loop.received} if loop.waits else {}
 
-    def _receive(
-        self, gradients: dict[Variable, F32], kept: dict[Variable, F32], dy: F32
-    ) -> None:
+    def _receive(self, gradients: dict[Variable, F32], kept: dict[Variable, F32], dy: F32) -> None:
         with np.errstate(over="ignore", invalid="ignore"):  # the step looks
             for variable, before in kept.items():
                 if variable in gradients:

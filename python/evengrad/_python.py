@@ -6,6 +6,7 @@ checked and copied. An exception ends the step before anything is updated.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from typing import TYPE_CHECKING, Any
@@ -198,12 +199,33 @@ def record_loss(
 
 def record_metric(metric: Metric, program: Program, outputs: Outputs, sums: F64) -> None:
     """Record sums += (sum of weight * value, sum of weight)."""
+    if metric.stateful:
+        record_stateful(metric, program, outputs)
+        return
 
     def call(rows: int) -> None:
         weight = None if outputs.weight is None else outputs.weight[:rows]
         sums[...] += sums_of(metric, *_shown_outputs(outputs, rows), weight)
 
     program.python(call)
+
+
+def record_stateful(metric: Metric, program: Program, outputs: Outputs) -> None:
+    """Record update_state, which gets copies; should the step fail, it is taken back."""
+
+    def call(rows: int) -> None:
+        y_true, y_pred = _shown_outputs(outputs, rows)
+        metric.keep_state()
+        if outputs.weight is None:
+            metric.update_state(y_true.copy(), y_pred.copy())
+        else:
+            weight = outputs.weight[:rows].copy()
+            metric.update_state(y_true.copy(), y_pred.copy(), sample_weight=weight)
+
+    program.python(call)
+    if program.training:
+        done = functools.partial(metric.take_back, keep=True)
+        program.commits.append(lambda: program.python(lambda rows: done()))
 
 
 def sums_of(

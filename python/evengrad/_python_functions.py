@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evengrad import _python
-from evengrad.errors import NonFiniteError
+from evengrad._undo import Undo, check_finite
 
 if TYPE_CHECKING:
     from evengrad._core import F32, F64
@@ -92,40 +90,7 @@ def _locked(variable: Variable) -> NDArray[Any]:
     return view
 
 
-# -- what comes behind an update: should it fail, there has been none
-
-
-class Undo:
-    """Keeps what an update changes, for the case that Python fails behind it.
-
-    Parameters
-    ----------
-    arrays : sequence of ndarray
-        Variables and the optimizer's state.
-    """
-
-    def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
-        self._arrays = arrays
-        self._before = [np.empty_like(array) for array in arrays]
-
-    def record(self, program: Program) -> None:
-        """Record that they are kept."""
-        program.python(self._keep)
-
-    def _keep(self, rows: int) -> None:
-        del rows
-        for array, before in zip(self._arrays, self._before, strict=True):
-            before[...] = array
-
-    @contextlib.contextmanager
-    def on_error(self) -> Iterator[None]:
-        """Put them back where there is an exception."""
-        try:
-            yield
-        except BaseException:
-            for array, before in zip(self._arrays, self._before, strict=True):
-                array[...] = before
-            raise
+# -- constraints
 
 
 def record_constraint(
@@ -142,14 +107,3 @@ def record_constraint(
             check_finite(who, variable)
 
     program.python(call)
-
-
-def check_finite(who: str, variable: Variable) -> None:
-    """Raise where an update in Python has made a variable not finite."""
-    if not np.isfinite(variable.storage).all():
-        raise NonFiniteError(
-            f"{who}: expected it to leave {variable.path} finite; nothing has been updated",
-            epoch=0,
-            step=0,
-            tensor=variable.path,
-        )

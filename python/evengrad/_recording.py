@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _stack
+from evengrad import _python_functions, _stack
 from evengrad._names import Changes
 from evengrad._program import Outputs, Program
 from evengrad.activations import Spec
@@ -140,7 +140,12 @@ def regularize(
 ) -> None:
     """Add penalties to the loss and, where there are any, their slopes to the gradients."""
     trained = [v for layer in layers for v in layer.trainable_variables]
-    chosen = [(v, v.regularizer) for v in trained if v.regularizer is not None]
+    found = [(v, v.regularizer) for v in trained if v.regularizer is not None]
+    for variable, own in found:
+        if own.in_python:
+            gradient = program.gradients[variable] if program.training else None
+            _python_functions.record_penalty(own, variable, gradient, program, per_sample, result)
+    chosen = [(v, known) for v, known in found if not known.in_python]
     if not chosen:
         return
     gradients = [program.gradients[v] for v, _ in chosen] if program.training else None

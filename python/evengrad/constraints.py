@@ -7,7 +7,7 @@ by hand, a constraint returns a new array.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,11 +32,19 @@ Axis = int | Sequence[int]
 class Constraint(Configured):
     """Base class of the constraints: w itself.
 
+    One of your own derives from it and writes `__call__(self, w)`, in Python, with numpy; or it is
+    a function of an array. It runs after each update then; an exception takes the update back.
+
     Examples
     --------
-    >>> from evengrad import constraints
+    >>> import numpy as np
+    >>> from evengrad import constraints, layers
     >>> constraints.Constraint()([-1.0, 2.0])
     array([-1.,  2.], dtype=float32)
+    >>> class Between(constraints.Constraint):
+    ...     def __call__(self, w):
+    ...         return np.clip(w, -0.5, 0.5)
+    >>> layer = layers.Dense(3, kernel_constraint=Between())
     """
 
     def __call__(self, w: ArrayLike) -> NDArray[np.float32]:
@@ -65,8 +73,31 @@ class Constraint(Configured):
     def record(self, program: Program, value: F32) -> None:
         """Record the kernel over a variable."""
 
+    @property
+    def in_python(self) -> bool:
+        """Whether `__call__` says what it does."""
+        return type(self).__call__ is not Constraint.__call__
+
     def check(self, who: str, shape: tuple[int, ...], stored: int) -> None:
         """Raise where a variable of this shape, kept as an array of so many axes, does not fit."""
+
+
+class Function(Constraint):
+    """A function of the user's own."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, w: ArrayLike) -> NDArray[Any]:
+        """Return what the function does."""
+        return self.function(w)  # type: ignore[no-any-return]
+
+    def get_config(self) -> dict[str, Any]:
+        """Raise: a function cannot be saved."""
+        raise TypeError(f"{self!r}: expected a class derived from Constraint, to be saved")
+
+    def __repr__(self) -> str:
+        return f"<constraint {getattr(self.function, '__name__', repr(self.function))}>"
 
 
 class NonNeg(Constraint):
@@ -265,9 +296,9 @@ def get(identifier: Any) -> Constraint | None:
 
     Parameters
     ----------
-    identifier : None, str, dict, Constraint or class
-        A name ("max_norm" or "MaxNorm"), what `serialize` returned, a constraint (returned as it
-        is) or a class derived from `Constraint`. None gives None.
+    identifier : None, str, dict, Constraint, class or function
+        A name ("max_norm" or "MaxNorm"), what `serialize` returned, a constraint, a class derived
+        from `Constraint`, or a function of an array. None gives None.
 
     Raises
     ------
@@ -282,6 +313,8 @@ def get(identifier: Any) -> Constraint | None:
     >>> constraints.get("max_norm")
     MaxNorm(max_value=2.0, axis=0)
     """
+    if callable(identifier) and not isinstance(identifier, Constraint | type):
+        return Function(identifier)
     return _FAMILY.get(identifier)
 
 

@@ -35,6 +35,8 @@ class Epoch:
         self.skipped = 0
         recording.totals[...] = 0.0
         recording.health[...] = 0.0
+        for metric in self.metrics:
+            metric.begin()
 
     def use(self, recording: Recording) -> None:
         """Go on with another recording of the same model."""
@@ -55,7 +57,7 @@ class Epoch:
         loss, rows = recording.totals[recording.places[0]]
         found: list[Any] = [loss / rows if rows else 0.0]
         for metric, place in zip(self.metrics, recording.places[1:], strict=True):
-            value = metric.value(recording.totals[place])
+            value = metric.logged(recording.totals[place])
             found.append(np.asarray(value, np.float32) if np.ndim(value) else value)
         plain = [value if np.ndim(value) else float(value) for value in found]
         return dict(zip(self.names, plain, strict=True))
@@ -90,6 +92,8 @@ class Epoch:
 
     def _failed(self) -> None:
         self.recording.totals[...] = self.recording.before
+        for metric in self.metrics:
+            metric.take_back()
         failure = self.recording.program.failure
         assert failure is not None
         kind, where = failure

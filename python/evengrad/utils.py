@@ -8,6 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _core, _names, _random, _validation
+from evengrad._check_gradients import check_gradients
+from evengrad._differences import GradientReport, TensorReport
+from evengrad._soft_update import soft_update
+from evengrad.errors import GradientError
+
+__all__ = [
+    "GradientError", "GradientReport", "TensorReport", "check_gradients", "clear_session",
+    "set_num_threads", "set_random_seed", "show_config", "soft_update", "to_categorical",
+]  # fmt: skip
 
 _MOST_THREADS = 1 << 16
 

@@ -56,7 +56,8 @@ from evengrad.activations.smooth import (
 )
 
 __all__ = [
-    "Activation", "Spec", "celu", "deserialize", "elu", "exponential", "gelu", "gelu_tanh", "get", "hard_shrink",
+    "Activation", "Spec", "celu", "deserialize", "elu", "exponential", "gelu", "gelu_tanh", "get",
+    "hard_shrink",
     "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid",
     "log_softmax", "mish", "relu", "relu6", "selu", "serialize", "sigmoid", "silu", "soft_shrink",
     "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "swish",
@@ -112,12 +113,10 @@ def get(identifier: Identifier) -> Spec | Activation:
     """
     if identifier is None:
         return Spec("linear")
-    if isinstance(identifier, Spec):
-        return identifier
-    if isinstance(identifier, Activation):
-        return complete(identifier)
     if isinstance(identifier, type) and issubclass(identifier, Activation):
-        return complete(identifier())
+        identifier = identifier()
+    if isinstance(identifier, Spec | Activation):
+        return identifier if isinstance(identifier, Spec) else complete(identifier)
     if isinstance(identifier, Mapping):
         return _with_arguments(identifier.get("class_name"), identifier.get("config", {}))
     if isinstance(identifier, functools.partial):

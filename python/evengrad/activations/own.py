@@ -76,8 +76,8 @@ class Activation(Configured):
             What `call` was given and returned; read-only.
         """
         raise NotImplementedError(
-            f"{self.name}: write slope(self, x, y), which returns the derivative of f at x, y being "
-            "f(x); it cannot be found automatically"
+            f"{self.name}: write slope(self, x, y), which returns the derivative of f at x, with "
+            "y = f(x); it cannot be found automatically"
         )
 
     def record(self, program: Program, x: F32, owner: object) -> F32:

@@ -75,9 +75,7 @@ def waiting(optimizer: ByHand, models: Sequence[OwnLoop | None]) -> OwnLoop:
     return those[0]
 
 
-def _variables(
-    who: str, optimizer: ByHand, variables: Iterable[Variable] | None
-) -> list[Variable]:
+def _variables(who: str, optimizer: ByHand, variables: Iterable[Variable] | None) -> list[Variable]:
     if variables is not None:
         return list(variables)
     if not optimizer.built:
