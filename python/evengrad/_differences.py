@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,13 +24,13 @@ class Precision(NamedTuple):
 
     name: str
     unit: float  # half an ulp of 1
-    step: float  # near unit^(1/5), where noise / step and step^4 balance
-    shorter: tuple[float, ...]  # steps where there is a kink
+    step: float  # the longest; halved until noise is all that is left of the error
+    halvings: int
     tolerance: float
 
 
-FLOAT64 = Precision("float64", 2.0**-53, 2.0**-10, (2.0**-14, 2.0**-18, 2.0**-22), 1e-6)
-FLOAT32 = Precision("float32", 2.0**-24, 2.0**-5, (2.0**-7, 2.0**-9), 1e-4)
+FLOAT64 = Precision("float64", 2.0**-53, 2.0**-8, 18, 1e-6)
+FLOAT32 = Precision("float32", 2.0**-24, 2.0**-4, 8, 1e-4)
 
 
 @dataclasses.dataclass
@@ -119,11 +120,23 @@ class GradientReport:
         return f"{self.who}: the gradients are those of finite differences\n{body}"
 
 
+class _Slopes(NamedTuple):
+    """Over a step to both sides, to the left, to the right; bounds on their errors by rounding."""
+
+    both: float
+    left: float
+    right: float
+    noise: float
+
+    @property
+    def bend(self) -> float:
+        """Of a smooth function it halves with the step; a kink in the middle leaves it."""
+        return self.right - self.left
+
+
 class _Difference(NamedTuple):
     value: float
     error: float  # bound on |value - derivative|, where the function is smooth
-    jump: float  # of the slope within the step, above noise: large where there is a kink
-    sides: tuple[float, float]  # slopes left and right
 
 
 def compare(subject: Subject, check: Check) -> GradientReport:
@@ -227,20 +240,20 @@ class _Tensor:
 
     def report(self) -> TensorReport:
         """Return what is right, or raise."""
-        found = [self._difference(index, self.precision.step) for index in self.chosen]
+        found = [self._best(self._slopes(index)) for index in self.chosen]
         right = np.array([d.value for d in found])
         made = np.array([self.made[index] for index in self.chosen])
         scale = float(np.abs(right).max(initial=0.0))
-        allowed = np.array([d.error for d in found]) + self.tolerance * scale
-        wrong = ~(np.abs(made - right) <= allowed)  # NaN is wrong
-        near = [i for i in np.flatnonzero(wrong) if self._kink(self.chosen[i], found[i], scale)]
-        wrong[near] = False
+        allowed = self.tolerance * scale
         errors = np.where(np.isfinite(made), np.abs(made - right), np.inf)
-        errors[near] = 0.0
-        worst = int((errors if not wrong.any() else np.where(wrong, errors, -1.0)).argmax())
+        wrong = ~(errors <= np.array([d.error for d in found]) + allowed)
+        kinks = [i for i in np.flatnonzero(wrong) if self._kink(i, made[i], found[i], allowed)]
+        wrong[kinks] = False
+        errors[kinks] = 0.0
+        worst = int((np.where(wrong, errors, -1.0) if wrong.any() else errors).argmax())
         share = float(errors[worst]) / scale if scale else float(errors[worst])
         report = TensorReport(
-            self.array.shape, self.precision.name, len(self.chosen), len(near), share,
+            self.array.shape, self.precision.name, len(self.chosen), len(kinks), share,
             self.chosen[worst], float(right[worst]), float(made[worst]),
         )  # fmt: skip
         if wrong.any():
@@ -271,54 +284,71 @@ class _Tensor:
             got=report.got,
         )
 
-    def _kink(self, index: tuple[int, ...], first: _Difference, scale: float) -> bool:
-        """Whether the function bends within the step, and a shorter one agrees."""
-        made = self.made[index]
-        if not np.isfinite(made):
-            return False
-        if self.precision is FLOAT32 and first.jump <= abs(made - first.value) / 2.0:
-            return False
-        for step in self.precision.shorter:
-            found = self._difference(index, step)
-            allowed = found.error + self.tolerance * scale
-            if abs(made - found.value) <= allowed:
-                return True
-            if (
-                found.jump > 0.0
-                and min(found.sides) - allowed <= made <= max(found.sides) + allowed
-            ):
-                continue
-        # A kink at the point itself: any slope between those of the two sides will do.
-        between = min(found.sides) - allowed <= made <= max(found.sides) + allowed
-        return bool(found.jump > 0.0 and between)
+    def _slopes(self, index: tuple[int, ...], *, all_steps: bool = False) -> list[_Slopes]:
+        """Halve the step until noise, or next to nothing, is all that is left of the error."""
+        h = self.precision.step * max(1.0, abs(float(self.array[index])))
+        found: list[_Slopes] = []
+        for _ in range(self.precision.halvings + 1):
+            found.append(self._slopes_over(index, h))
+            if len(found) > 1 and not all_steps:
+                removed = abs(found[-2].both - found[-1].both) / 3.0
+                enough = 0.1 * self.tolerance * abs(found[-1].both)
+                if removed <= max(found[-1].noise, enough):
+                    break
+            h /= 2.0
+        return found
 
-    def _difference(self, index: tuple[int, ...], share: float) -> _Difference:
+    def _slopes_over(self, index: tuple[int, ...], h: float) -> _Slopes:
         array, middle = self.array, self.array[index]
-        h = share * max(1.0, abs(float(middle)))
-        slopes, bends, noise, sides = [], [], 0.0, (0.0, 0.0)
-        for step in (h, 2.0 * h):
-            at, outputs = [], []
-            for sign in (1.0, -1.0):
-                array[index] = middle + sign * step
-                at.append(float(array[index]))  # as rounded
-                outputs.append(self.restarted.outputs())
-            array[index] = middle
-            above, below = outputs
-            slopes.append(float((self.dy * (above - below)).sum()) / (at[0] - at[1]))
-            bends.append(float((self.dy * (above - 2.0 * self.y + below)).sum()) / step)
-            changed = (above != self.y) | (below != self.y)
+        at, outputs = [], []
+        for sign in (-1.0, 1.0):
+            array[index] = middle + sign * h
+            at.append(float(array[index]))  # as rounded
+            outputs.append(self.restarted.outputs())
+        array[index] = middle
+        (a, b), (below, above) = at, outputs
+        changed = (above != self.y) | (below != self.y)
+        with np.errstate(invalid="ignore", over="ignore"):
             size = np.abs(self.dy) * np.maximum(np.abs(above), np.abs(below)) * changed
-            noise = max(noise, _ROUNDINGS * self.precision.unit * float(size.sum()))
-            if step == h:
-                left = float((self.dy * (self.y - below)).sum()) / (float(middle) - at[1])
-                sides = left, float((self.dy * (above - self.y)).sum()) / (at[0] - float(middle))
-        near, far = slopes
-        # An error of d in each sum moves near by d / h, far by d / 2h, their combination by
-        # 1.5 d / h. What was removed is h^2 f''' / 6; what remains, of order h^4, a part of it.
-        error = 1.5 * noise / h + abs(near - far) / 3.0
-        # A smooth function bends twice as much over 2h, a kink in the middle as much.
-        jump = max(abs(near - far), abs(2.0 * bends[0] - bends[1])) - 10.0 * noise / h
-        return _Difference((4.0 * near - far) / 3.0, error, max(0.0, jump), sides)
+            return _Slopes(
+                float((self.dy * (above - below)).sum()) / (b - a),
+                float((self.dy * (self.y - below)).sum()) / (float(middle) - a),
+                float((self.dy * (above - self.y)).sum()) / (b - float(middle)),
+                _ROUNDINGS * self.precision.unit * float(size.sum()) / h,
+            )
+
+    @staticmethod
+    def _best(slopes: list[_Slopes]) -> _Difference:
+        """Of all pairs of steps the one with the least error.
+
+        What Richardson's combination removes is h^2 f''' / 6; what remains, of order h^4, is a part
+        of that. The noise is that of the shorter step and half as much of the longer, in thirds.
+        """
+        pairs = [
+            _Difference(
+                (4.0 * near.both - far.both) / 3.0,
+                1.5 * near.noise + abs(near.both - far.both) / 3.0,
+            )
+            for far, near in itertools.pairwise(slopes)
+        ]
+        return min(pairs, key=lambda pair: pair.error if np.isfinite(pair.error) else np.inf)
+
+    def _kink(self, number: int, made: float, best: _Difference, allowed: float) -> bool:
+        """Whether the function has a kink within the steps, and the shortest ones agree."""
+        slopes = self._slopes(self.chosen[number], all_steps=True)
+        jumps = (
+            abs(far.bend - 2.0 * near.bend) - 4.0 * near.noise
+            for far, near in itertools.pairwise(slopes)
+        )
+        if not max(jumps) > abs(made - best.value) / 2.0:
+            return False
+        last = self._best(slopes[-2:])
+        if abs(made - last.value) <= last.error + allowed:
+            return True
+        # On the kink any slope between those of the two sides will do.
+        low, high = sorted((slopes[-1].left, slopes[-1].right))
+        slack = 2.0 * slopes[-1].noise + allowed
+        return bool(low - slack <= made <= high + slack)
 
 
 def _misfit(subject: Subject, misfit: MisfitError) -> GradientError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -41,6 +43,18 @@ def set_seed(seed: int) -> None:
     fresh = np.random.PCG64(check_seed("set_seed", seed))
     # In place: whoever holds the generator follows.
     generator().bit_generator.state = fresh.state
+
+
+@contextlib.contextmanager
+def seeded(source: np.random.Generator) -> Iterator[None]:
+    """Let the package's generator start from another for a while."""
+    ours = generator().bit_generator
+    before = ours.state
+    try:
+        ours.state = np.random.PCG64(int(source.integers(2**63))).state
+        yield
+    finally:
+        ours.state = before
 
 
 def spawn_seed() -> int:

@@ -1,8 +1,7 @@
 """What weights are brought back to after each update.
 
 Give one to a layer, by name or as an object: `Dense(10, kernel_constraint=MaxNorm(3))`. Norms are
-taken in float64, so that they are right for the largest and the smallest float32 numbers. Called
-by hand, a constraint returns a new array.
+taken in float64, right for all float32 numbers. Called by hand, a constraint returns a new array.
 """
 
 from __future__ import annotations
