@@ -326,7 +326,7 @@ def test_random_numbers_are_the_same_at_each_call(source: str) -> None:
 
 def test_random_numbers_from_elsewhere_are_refused() -> None:
     with pytest.raises(
-        ValueError, match="differ from call to call.*numpy.random.Generator that is"
+        ValueError, match=r"differ from call to call.*numpy\.random\.Generator that is"
     ):
         check_gradients(Noise("other"))
     check_gradients(Noise("other"), training=False)

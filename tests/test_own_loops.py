@@ -452,9 +452,7 @@ def test_an_optimizer_of_two_models() -> None:
     one.backward(Y)
     two.forward(X)
     two.backward(Y)
-    with pytest.raises(
-        ValueError, match=r"SGD\.step: expected gradients of one model, got those of"
-    ):
+    with pytest.raises(ValueError, match=r"SGD\.step: expected gradients of one model, got th"):
         shared.step()
 
 

@@ -247,7 +247,9 @@ class _Tensor:
         allowed = self.tolerance * scale
         errors = np.where(np.isfinite(made), np.abs(made - right), np.inf)
         wrong = ~(errors <= np.array([d.error for d in found]) + allowed)
-        kinks = [i for i in np.flatnonzero(wrong) if self._kink(i, made[i], found[i], allowed)]
+        kinks = [
+            i for i in np.flatnonzero(wrong).tolist() if self._kink(i, made[i], found[i], allowed)
+        ]
         wrong[kinks] = False
         errors[kinks] = 0.0
         worst = int((np.where(wrong, errors, -1.0) if wrong.any() else errors).argmax())
