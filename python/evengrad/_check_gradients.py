@@ -20,7 +20,7 @@ from evengrad.losses import Loss
 from evengrad.regularizers import Regularizer
 
 if TYPE_CHECKING:
-    from evengrad._differences import GradientReport
+    from evengrad._gradient_report import GradientReport
     from evengrad._stack import Part
     from evengrad.variable import Variable
 

@@ -64,9 +64,11 @@ def soft_update(target: Sequential, source: Sequential, tau: float) -> None:
         raise ValueError("soft_update: expected two models, got one as target and source")
     first, second = sorted((target, source), key=id)  # two threads wait for each other otherwise
     with first._lock, second._lock:
-        key = "soft_update", source, tau, *_stack.structure(source.layers)
         program, doubles = target._programs.get(
-            key, target.layers, lambda: _record(target, source, tau)
+            ("soft_update", source, tau),
+            target.layers,
+            lambda: _record(target, source, tau),
+            lambda: _stack.structure(source.layers),
         )
         program.run(1, iteration=2)  # the first average is the variable itself
         for t, s in doubles:

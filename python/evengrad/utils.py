@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _core, _names, _random, _validation
 from evengrad._check_gradients import check_gradients
-from evengrad._differences import GradientReport, TensorReport
+from evengrad._gradient_report import GradientReport, TensorReport
 from evengrad._soft_update import soft_update
 from evengrad.errors import GradientError
 

@@ -247,12 +247,12 @@ class Optimizer(ByHand):
         variables = list(program.gradients)
         values, gradients = [v.storage for v in variables], list(program.gradients.values())
         slots, decays = self.slots(variables), self._decays(variables)
-        if self.gradient_accumulation_steps:
-            program.carry(gradients, self._slot(ACCUMULATOR, variables))
         lists = Lists(values, gradients, slots, norms, self.clip[0])
         undo = _python.Undo([s for v in variables for s in self._changed(v)])
         if self.in_python or any(v.constraint and v.constraint.in_python for v in variables):
             undo.record(program)
+        if self.gradient_accumulation_steps:
+            program.carry(gradients, self._slot(ACCUMULATOR, variables))
         if self.in_python:
             _python.record_update(self, program, lists, decays, variables, undo)
         else:
