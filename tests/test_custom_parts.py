@@ -153,8 +153,8 @@ def test_a_softmax_of_ones_own_is_no_softmax_of_ours() -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: layers.Dense(2, np.tanh), "whose derivative cannot be found automatically. Write a"),
-        (lambda: layers.Dense(2, activations.Activation()), "Activation does not define call and sl"),
+        (lambda: layers.Dense(2, np.tanh), "whose derivative cannot be found automatically"),
+        (lambda: layers.Dense(2, activations.Activation()), "Activation does not define call"),
         (lambda: layers.Dense(2, type("Half", (activations.Activation,), {"call": Tanh.call})()),
          "activation: Half does not define slope"),
     ],
@@ -274,7 +274,7 @@ def test_a_regularizer_that_fails_leaves_the_model_as_it_was() -> None:
         model.fit(X, Y, 16, verbose=0)
     assert state(model) == before
     own.strength = "much"  # type: ignore[assignment]
-    with pytest.raises(Exception, match="multiply|loop|dtype"):
+    with pytest.raises(Exception, match=r"multiply|loop|dtype"):
         model.fit(X, Y, 16, verbose=0)
     assert state(model) == before
 
@@ -456,7 +456,7 @@ def test_what_an_optimizer_is_given_is_read_only() -> None:
 # Metrics
 
 
-class LargestError(metrics.Metric):
+class Largest(metrics.Metric):
     """As a Keras user writes it."""
 
     def __init__(self, name: str = "largest_error", **kwargs: Any) -> None:
@@ -482,7 +482,7 @@ class LargestError(metrics.Metric):
 
 
 def test_a_metric_with_a_state_of_its_own() -> None:
-    metric = LargestError()
+    metric = Largest()
     model, history = fit(layers.Dense(3), metrics=[metric, "mae"], epochs=2)
     assert metric.seen == [16, 16, 16]
     assert float(metric.count) == 48.0
@@ -500,7 +500,7 @@ def test_a_metric_with_a_state_of_its_own() -> None:
 def test_a_metric_with_weights() -> None:
     keras.utils.set_random_seed(0)
     model = keras.Sequential([layers.Dense(3, input_shape=(5,))])
-    model.compile("sgd", "mse", metrics=[LargestError("plain")], weighted_metrics=[LargestError()])
+    model.compile("sgd", "mse", metrics=[Largest("plain")], weighted_metrics=[Largest()])
     weight = np.linspace(0.0, 2.0, 48)
     found = model.evaluate(X, Y, sample_weight=weight, verbose=0, return_dict=True)
     errors = np.abs(model.predict(X).astype(np.float64) - Y)
@@ -557,21 +557,21 @@ def test_the_state_of_a_metric_without_the_step_that_was_left_out() -> None:
         def gradient(self, y_true: Array, y_pred: Array) -> Any:
             return np.zeros_like(y_pred)
 
-    metric = LargestError()
+    metric = Largest()
     keras.utils.set_random_seed(0)
     model = keras.Sequential([layers.Dense(3, input_shape=(5,))])
     model.compile("sgd", Overflows(), metrics=[metric], on_nonfinite="skip")
     model.fit(X, Y, 16, shuffle=False, verbose=0)
     assert model.skipped_steps == 1
     assert float(metric.count) == 32.0
-    assert metric.seen == [16, 16] or metric.seen == [16, 16, 16]
+    assert metric.seen == [16, 16]
     kept = np.r_[0:16, 32:48]
     right = np.abs(model.predict(X[kept]).astype(np.float64) - Y[kept]).max()
     assert float(metric.largest) == pytest.approx(right, rel=1e-5)
 
 
 def test_metrics_on_their_own() -> None:
-    metric = LargestError()
+    metric = Largest()
     assert float(metric(Y, Y + 2.0)) == pytest.approx(2.0)
     metric.reset_state()
     assert float(metric.result()) == 0.0
@@ -580,16 +580,16 @@ def test_metrics_on_their_own() -> None:
 
 
 def test_a_metric_whose_result_is_no_number() -> None:
-    class Says(LargestError):
+    class Dict(Largest):
         def result(self) -> Any:
             return {"a": 1.0}
 
     with pytest.raises(TypeError, match="largest_error: expected what result returns to be"):
-        fit(layers.Dense(3), metrics=[Says()])
+        fit(layers.Dense(3), metrics=[Dict()])
 
 
 def test_a_metric_that_fails_leaves_the_model_as_it_was() -> None:
-    class Fails(LargestError):
+    class Fails(Largest):
         when = -1
 
         def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -648,7 +648,7 @@ class Shift(layers.Layer):
 @pytest.mark.parametrize(
     "made",
     [Ramp(2.0), Steps(0.1, 3), Shift(0.5), Elu(0.3), Squares(0.2), Heavy(0.1, 0.3),
-     LargestError("worst")],
+     Largest("worst")],
     ids=lambda made: type(made).__name__,
 )  # fmt: skip
 def test_every_part_is_made_again_from_its_configuration(made: Any) -> None:
