@@ -367,7 +367,7 @@ def test_padding_must_be_0() -> None:
 def test_a_wrong_layer_in_a_model() -> None:
     layer = Scale(name="s")
     layer.wrong = "sign"
-    with pytest.raises(GradientError, match=r"gradient of s/scale is wrong"):
+    with pytest.raises(GradientError, match=r"gradient of m/s/scale is wrong"):
         check_gradients(keras.Sequential([layers.Dense(6), layer], name="m"))
 
 

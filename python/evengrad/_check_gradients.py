@@ -203,9 +203,15 @@ def _built(part: Part, of_x: Any, input_shape: Any) -> tuple[Part, tuple[int, ..
     declared = part.declared_shape if isinstance(part, Layer) else None
     given = input_shape or of_x or declared or (_FEATURES,)
     shape = _validation.check_shape("check_gradients", "input_shape", given)
-    made = copy.deepcopy(part)
+    made = _copied(part)
     made.build_once(shape)
     return made, shape
+
+
+def _copied(part: Part) -> Part:
+    if isinstance(part, Layer):
+        return copy.deepcopy(part)
+    return type(part)([_copied(layer) for layer in part.layers], name=part.name)
 
 
 __all__ = ["GradientError", "check_gradients"]

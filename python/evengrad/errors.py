@@ -130,7 +130,7 @@ _ONE_PATH = "layers follow one another; for shortcuts use Residual, inside or ar
 # Patterns of names that Keras has, and what to do instead.
 _INSTEAD = {
     "Model|Functional": "build an evengrad.Sequential; for shortcuts, layers.Residual",
-    "GradientTape": "call model.fit or model.train_on_batch",
+    "GradientTape": "call model.fit, or model.forward, model.backward and model.optimizer.step",
     "backend|ops": "arrays are numpy's: use numpy",
     "applications": "evengrad has dense layers only; there are no pretrained networks",
     "mixed_precision|DTypePolicy": "all of evengrad computes in float32",
