@@ -11,6 +11,7 @@ import evengrad as keras
 import numpy as np
 import pytest
 from evengrad import layers, losses, optimizers, utils
+from evengrad._arena import padding
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
@@ -249,6 +250,23 @@ def test_accumulated_over_batches_it_is_one_large_batch() -> None:
         whole.optimizer.step()
     for a, b in zip(pieces.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_padding_does_not_grow_from_pass_to_pass(training: bool) -> None:
+    """Layers in place work on the padding of the inputs, too: exp(exp(exp(...)))."""
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dropout(0.5, seed=1), layers.Activation("exponential"),
+         layers.Dense(3)]
+    )  # fmt: skip
+    for _ in range(20):
+        y = model.forward(X, training)
+        dx = model.backward(np.ones_like(y))
+    assert np.isfinite(dx).all()
+    way = model._loop.gone.way
+    _, buffer = way._ways[True]
+    assert (padding(buffer) == 0.0).all()
+    assert np.isfinite(padding(way._x)).all()
 
 
 def test_the_last_forward_counts() -> None:

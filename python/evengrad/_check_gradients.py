@@ -63,7 +63,8 @@ def check_gradients(
         Of a larger tensor so many are checked, default 100, chosen by the seed.
     tolerance : float, above 0, optional
         Largest error allowed beyond that of the differences, as a share of the largest gradient of
-        the tensor. Default: 1e-6 in float64, 1e-4 in float32.
+        the tensor, or of a twentieth of that of all tensors. Default: 1e-6 in float64, 1e-4 in
+        float32.
     seed : int
         Of all that is drawn here, default 0.
 

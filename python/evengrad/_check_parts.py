@@ -165,6 +165,7 @@ class Recorded(Subject):
 
     def _forward(self) -> Array:
         self._source[...] = np.nan
+        padding(self._source)[...] = 0.0
         self._source[: self.x.size // self._source.shape[1]] = self.x.reshape(
             -1, self._source.shape[1]
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     F64 = NDArray[np.float64]
 
 _ROUNDINGS = 8  # that a number has gone through, as a rule
+_FLOOR = 0.05  # of the largest gradient of all tensors: what the gradients of one count as at least
 
 
 class Precision(NamedTuple):
@@ -73,12 +74,14 @@ def compare(subject: Subject, check: Check) -> GradientReport:
         made = restart.gradients(dy)
     except MisfitError as misfit:
         raise _misfit(subject, misfit) from None
-    found = {}
-    for name, array in subject.arrays.items():
-        if name in made:
-            tensor = _Tensor(subject, restart, check, name, array, made[name], dy, y)
-            found[name] = tensor.report()
-    return GradientReport(subject.who, found)
+    tensors = [
+        _Tensor(subject, restart, check, name, array, made[name], dy, y)
+        for name, array in subject.arrays.items()
+        if name in made
+    ]
+    # Where terms cancel, as before a normalization, only rounding errors are left of a gradient.
+    floor = _FLOOR * max((tensor.scale for tensor in tensors), default=0.0)
+    return GradientReport(subject.who, {t.name: t.report(floor) for t in tensors})
 
 
 class _Restarted:
@@ -147,6 +150,9 @@ class _Tensor:
             chosen = check.rng.choice(len(every), check.elements, replace=False)
             every = [every[i] for i in sorted(chosen)]
         self.chosen: list[tuple[int, ...]] = every
+        self.found = [self._best(self._slopes(index)) for index in self.chosen]
+        self.right = np.array([d.value for d in self.found])
+        self.scale = float(np.abs(self.right).max(initial=0.0))
 
     def _precision(self, rng: np.random.Generator) -> Precision:
         """float32 where the part rounds to it somewhere: a change of 2^-40 is lost then."""
@@ -161,12 +167,10 @@ class _Tensor:
         lost = changed[1] & ~changed[0]
         return FLOAT32 if 4 * lost.sum() > changed[1].sum() else FLOAT64
 
-    def report(self) -> TensorReport:
+    def report(self, floor: float) -> TensorReport:
         """Return what is right, or raise."""
-        found = [self._best(self._slopes(index)) for index in self.chosen]
-        right = np.array([d.value for d in found])
+        found, right, scale = self.found, self.right, max(self.scale, floor)
         made = np.array([self.made[index] for index in self.chosen])
-        scale = float(np.abs(right).max(initial=0.0))
         allowed = self.tolerance * scale
         errors = np.where(np.isfinite(made), np.abs(made - right), np.inf)
         wrong = ~(errors <= np.array([d.error for d in found]) + allowed)
@@ -215,10 +219,9 @@ class _Tensor:
         found: list[_Slopes] = []
         for _ in range(self.precision.halvings + 1):
             found.append(self._slopes_over(index, h))
-            if len(found) > 1 and not all_steps:
-                removed = abs(found[-2].both - found[-1].both) / 3.0
-                enough = 0.1 * self.tolerance * abs(found[-1].both)
-                if removed <= max(found[-1].noise, enough):
+            if len(found) > 2 and not all_steps:
+                best, enough = self._best(found), 0.1 * self.tolerance * abs(found[-1].both)
+                if best.error <= enough or found[-1].noise > best.error:
                     break
             h /= 2.0
         return found
@@ -244,19 +247,26 @@ class _Tensor:
 
     @staticmethod
     def _best(slopes: list[_Slopes]) -> _Difference:
-        """Of all pairs of steps the one with the least error.
+        """Of all steps, each with one and two halves of it, the one with the least error.
 
-        What Richardson's combination removes is h^2 f''' / 6; what remains, of order h^4, is a part
-        of that. The noise is that of the shorter step and half as much of the longer, in thirds.
+        What Richardson's combination of two removes is h^2 f''' / 6; what remains, of order h^4, is
+        a part of that, and about what the next one differs by: both might be 0 by chance. The noise
+        is that of the shorter step and half as much of the longer, in thirds.
         """
-        pairs = [
-            _Difference(
-                (4.0 * near.both - far.both) / 3.0,
-                1.5 * near.noise + abs(near.both - far.both) / 3.0,
-            )
-            for far, near in itertools.pairwise(slopes)
+        values = [
+            near.both + (near.both - far.both) / 3.0 for far, near in itertools.pairwise(slopes)
         ]
-        return min(pairs, key=lambda pair: pair.error if np.isfinite(pair.error) else np.inf)
+        found = [
+            _Difference(
+                values[k],
+                1.5 * slopes[k + 1].noise
+                + max(
+                    abs(slopes[k + 1].both - slopes[k].both) / 3.0, abs(values[k] - values[k - 1])
+                ),
+            )
+            for k in range(1, len(values))
+        ]
+        return min(found, key=lambda one: one.error if np.isfinite(one.error) else np.inf)
 
     def _kink(self, number: int, made: float, best: _Difference, allowed: float) -> bool:
         """Whether the function has a kink within the steps, and the shortest ones agree."""
@@ -267,7 +277,7 @@ class _Tensor:
         )
         if not max(jumps) > abs(made - best.value) / 2.0:
             return False
-        last = self._best(slopes[-2:])
+        last = self._best(slopes[-3:])
         if abs(made - last.value) <= last.error + allowed:
             return True
         # On the kink any slope between those of the two sides will do.

@@ -17,7 +17,8 @@ class TensorReport:
     checked, kinks : int
         Elements, and those of them where a kink was near.
     error : float
-        Largest difference, as a share of the largest gradient of the tensor; 0 if all are 0.
+        Largest difference, as a share of the largest gradient of the tensor, or of a twentieth of
+        that of all tensors, if that is larger.
     index : tuple of int
         Where that is.
     expected, got : float

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evengrad import _recording, _stack
+from evengrad._arena import padding
 from evengrad._program import Program
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Pass:
         program.memory = memory
         program.folded = _recording.foldable(layers) if training else None
         self._x = _recording.batch_input(program, shapes[0], layers)
+        # What runs in place over the batch runs over its padding, too.
+        self._padding, self._per_sample = padding(self._x), len(self._x) // capacity
         self._y = _stack.forward(program, layers, self._x)
         self._dy = program.like(self._y)
         self._commit = 0
@@ -55,6 +58,7 @@ class Pass:
         """Return outputs; only finite ones move the statistics of layers."""
         before, after = self.shapes
         self._rows(self._x, len(x), before)[...] = x
+        self._padding[: len(x) * self._per_sample] = 0.0
         self.program.run(len(x), iteration=iteration, seed=seed)
         y = np.array(self._rows(self._y, len(x), after), order="C")
         if self._commit and np.isfinite(y).all():
