@@ -132,6 +132,17 @@ def test_gains_and_auto_kernels_of_an_activation() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
+def test_lsuv_looks_before_an_activation() -> None:
+    kernels = []
+    for f in (Tanh(), "tanh"):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([layers.Dense(8, f, input_shape=(5,)), layers.Dense(3, f)])
+        model.lsuv(X)
+        kernels.append(model.get_weights())
+    for a, b in zip(*kernels, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 def test_a_softmax_of_ones_own_is_no_softmax_of_ours() -> None:
     """The loss must not take it for the one that it is fused with."""
 
