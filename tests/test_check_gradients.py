@@ -348,6 +348,19 @@ def test_a_wrong_layer_of_kernels(factor: float, text: str) -> None:
         check_gradients(Broken(3, "tanh", name="b"))
 
 
+def test_a_small_error_in_float32_is_no_kink() -> None:
+    """Over the shortest steps it would drown in noise."""
+
+    class Broken(layers.Dense):
+        def backward(self, program: Any, dy: Any, *, need_dx: bool = True) -> Any:
+            dx = super().backward(program, dy, need_dx=need_dx)
+            program.python(lambda rows: dx.__imul__(np.float32(1.002)))
+            return dx
+
+    with pytest.raises(GradientError, match=r"it is 1\.002 times the right one"):
+        check_gradients(Broken(200, name="b"))
+
+
 def test_padding_must_be_0() -> None:
     class Spills(layers.Dense):
         def backward(self, program: Any, dy: Any, *, need_dx: bool = True) -> Any:
@@ -399,7 +412,7 @@ def test_the_layer_is_as_before() -> None:
     layer = Scale()
     check_gradients(layer)
     assert not layer.built
-    layer.build((6,))
+    layer(np.ones((1, 6)))
     storage = [v.storage for v in layer.variables]
     before = layer.get_weights()
     layer.wrong = "sign"
