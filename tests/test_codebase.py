@@ -200,7 +200,7 @@ PUBLIC = [
     *(f"evengrad.{name}" for name in (
         "activations", "callbacks", "constraints", "datasets", "initializers", "layers", "losses",
         "metrics", "models", "optimizers", "optimizers.clipping", "optimizers.schedules",
-        "regularizers", "utils",
+        "regularizers", "saving", "utils",
     )),
 ]  # fmt: skip
 

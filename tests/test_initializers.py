@@ -425,8 +425,9 @@ def test_functions_of_the_user() -> None:
         made((3,))
     with pytest.raises(ValueError, match="ramp: expected finite float32 numbers"):
         made((2,))
-    with pytest.raises(TypeError, match="ramp: a function has no configuration"):
-        initializers.serialize(made)
+    saved = initializers.serialize(made)
+    assert saved == {"class_name": "Function", "config": {"function": ramp}}
+    np.testing.assert_array_equal(initializers.deserialize(saved)((2, 3)), kept)
 
 
 def test_functions_result_is_copied() -> None:

@@ -758,7 +758,7 @@ def test_fifty_blocks_with_fixup_train_without_normalization() -> None:
 
 
 def test_fifty_layers_with_layer_normalization_train() -> None:
-    keras.utils.set_random_seed(14)
+    keras.utils.set_random_seed(12)
     stack: list[Any] = []
     for _ in range(50):
         stack += [

@@ -40,10 +40,11 @@ from evengrad import (  # noqa: E402
     models,
     optimizers,
     regularizers,
+    saving,
     utils,
 )
 from evengrad._core import get_num_threads  # noqa: E402
-from evengrad.errors import GradientError, NonFiniteError  # noqa: E402
+from evengrad.errors import GradientError, ModelFileError, NonFiniteError  # noqa: E402
 from evengrad.layers import Input  # noqa: E402
 from evengrad.models import Sequential  # noqa: E402
 from evengrad.utils import __version__, set_num_threads, show_config  # noqa: E402
@@ -52,6 +53,7 @@ from evengrad.variable import Variable  # noqa: E402
 __all__ = [
     "GradientError",
     "Input",
+    "ModelFileError",
     "NonFiniteError",
     "Sequential",
     "Variable",
@@ -68,6 +70,7 @@ __all__ = [
     "models",
     "optimizers",
     "regularizers",
+    "saving",
     "set_num_threads",
     "show_config",
     "utils",

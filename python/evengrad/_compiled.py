@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evengrad import _random, _recording, _validation, losses, metrics, optimizers
@@ -33,7 +33,7 @@ class Compiled:
         self._shape: Shape | None = None
         self._lock = threading.RLock()
         self._programs = _recording.Programs()
-        self._seed: int | None = None
+        self.draws: _random.Draws | None = None
 
     @property
     def has_shape(self) -> bool:
@@ -96,6 +96,12 @@ class Compiled:
         self._metrics = _named_metrics("metrics", metrics)
         self._weighted_metrics = _named_metrics("weighted_metrics", weighted_metrics)
         self.optimizer, self.loss = found
+        self._options = {
+            "on_nonfinite": on_nonfinite,
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+        }
         self._resolved: dict[tuple[bool, int], tuple[list[Metric], list[Metric]]] = {}
         self.on_nonfinite = on_nonfinite
         self.compiled = True
@@ -124,10 +130,10 @@ class Compiled:
         names = ["loss"]
         plain, weighted = self._resolve()
         for metric in plain:
-            names.append(_free_name(metric.name, names))
+            names.append(free_name(metric.name, names))
         for metric in weighted:
             taken = metric.name in names
-            names.append(_free_name(f"weighted_{metric.name}" if taken else metric.name, names))
+            names.append(free_name(f"weighted_{metric.name}" if taken else metric.name, names))
         return names
 
     def compiled_loss(self, who: str) -> losses.Loss:
@@ -138,12 +144,16 @@ class Compiled:
 
     # -- training and use
 
+    def drawing(self) -> _random.Draws:
+        """What it draws from in training, begun when first needed and by `set_random_seed`."""
+        if self.draws is None or not self.draws.good:
+            self.draws = _random.spawn_draws()
+        return self.draws
+
     @property
     def seed(self) -> int:
-        """Seed of the model's draws in training, drawn from the package's when first needed."""
-        if self._seed is None:
-            self._seed = _random.spawn_seed()
-        return self._seed
+        """Seed of what layers draw in training."""
+        return self.drawing().seed
 
     def _prediction(self, rows: int) -> _recording.Prediction:
         return self._programs.get(
@@ -173,7 +183,7 @@ class Compiled:
         )
 
 
-def _free_name(name: str, taken: Sequence[str]) -> str:
+def free_name(name: str, taken: Container[str]) -> str:
     """The name, numbered where it is taken."""
     number, free = 0, name
     while free in taken:

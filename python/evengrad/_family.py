@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from evengrad._names import Changes, snake_case
+from evengrad.saving import registration
 
 
 class Configured:
@@ -72,7 +73,8 @@ class Family(Generic[_T]):
             return None
         if not isinstance(value, self.base):
             raise TypeError(f"serialize: expected a {self.base.__name__}, got {value!r}")
-        return {"class_name": type(value).__name__, "config": value.get_config()}
+        name = registration.name_of(type(value), self.kind)
+        return {"class_name": name, "config": value.get_config()}
 
     def deserialize(self, config: Mapping[str, Any]) -> _T:
         """Make an object from what `serialize` returned."""
@@ -91,6 +93,9 @@ class Family(Generic[_T]):
             raise TypeError(f"{self.kind} {found.__name__}: {error}") from None
 
     def _named(self, name: Any) -> type[_T]:
+        own: type[_T] | None = registration.find(name, self.kind, self.base)
+        if own is not None:
+            return own
         key = snake_case(name) if isinstance(name, str) else ""
         if key not in self.classes:
             raise ValueError(

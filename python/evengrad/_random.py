@@ -6,10 +6,12 @@ import contextlib
 import functools
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 _lock = threading.Lock()
+_restarts = 0  # how often set_seed was called
 
 
 def generator() -> np.random.Generator:
@@ -40,9 +42,12 @@ def set_seed(seed: int) -> None:
     TypeError, ValueError
         If `seed` is no integer, or negative.
     """
+    global _restarts  # noqa: PLW0603
     fresh = np.random.PCG64(check_seed("set_seed", seed))
     # In place: whoever holds the generator follows.
     generator().bit_generator.state = fresh.state
+    with _lock:
+        _restarts += 1
 
 
 @contextlib.contextmanager
@@ -60,6 +65,29 @@ def seeded(source: np.random.Generator) -> Iterator[None]:
 def spawn_seed() -> int:
     """Draw a seed below 2**63 for a random stream of its own, such as dropout or shuffling."""
     return int(generator().integers(2**63, dtype=np.uint64))
+
+
+class Draws(NamedTuple):
+    """What a model draws from in training, good until `set_seed` is called."""
+
+    seed: int  # of what layers draw, which depends on the step besides
+    generator: np.random.Generator  # of the order of samples
+    restarts: int
+
+    @property
+    def good(self) -> bool:
+        """Whether `set_seed` has not been called since they were made."""
+        return self.restarts == _restarts
+
+
+def spawn_draws() -> Draws:
+    """Start a model's draws, from two numbers of the package's generator."""
+    return draws_of(spawn_seed(), np.random.Generator(np.random.PCG64(spawn_seed())))
+
+
+def draws_of(seed: int, own: np.random.Generator) -> Draws:
+    """Return draws that go on from a state, as one begun in this process."""
+    return Draws(seed, own, _restarts)
 
 
 def check_seed(owner: str, seed: object) -> int:

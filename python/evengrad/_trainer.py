@@ -67,7 +67,7 @@ class Trainer(Compiled):
         validation_data : (x, y) or (x, y, sample_weight), optional
             Instead of a split.
         shuffle : bool
-            A new order each epoch, from the package's generator.
+            A new order each epoch.
         class_weight : dict of float by class, optional
             Weights of samples by their class.
         sample_weight : array_like (n,), optional

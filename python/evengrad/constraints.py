@@ -82,7 +82,9 @@ class Constraint(Configured):
 
 
 class Function(Constraint):
-    """A function of the user's own."""
+    """A function of the user's own; a file holds its registered name."""
+
+    _arguments = ("function",)
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -90,10 +92,6 @@ class Function(Constraint):
     def __call__(self, w: ArrayLike) -> NDArray[Any]:
         """Return what the function does."""
         return self.function(w)  # type: ignore[no-any-return]
-
-    def get_config(self) -> dict[str, Any]:
-        """Raise: a function cannot be saved."""
-        raise TypeError(f"{self!r}: expected a class derived from Constraint, to be saved")
 
     def __repr__(self) -> str:
         return f"<constraint {getattr(self.function, '__name__', repr(self.function))}>"
@@ -314,7 +312,7 @@ def get(identifier: Any) -> Constraint | None:
     """
     if callable(identifier) and not isinstance(identifier, Constraint | type):
         return Function(identifier)
-    return _FAMILY.get(identifier)
+    return deserialize(identifier) if isinstance(identifier, Mapping) else _FAMILY.get(identifier)
 
 
 def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
@@ -347,4 +345,6 @@ def deserialize(config: Mapping[str, Any]) -> Constraint:
     >>> constraints.deserialize({"class_name": "NonNeg", "config": {}})
     NonNeg()
     """
+    if isinstance(config, Mapping) and config.get("class_name") == Function.__name__:
+        return Function.from_config(config["config"])
     return _FAMILY.deserialize(config)

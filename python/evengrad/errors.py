@@ -124,6 +124,42 @@ def _gradient_error(
     return GradientError(message, tensor=tensor, index=index, expected=expected, got=got)
 
 
+class ModelFileError(ValueError):
+    """A file is not what it should be: it is damaged, or holds something else; nothing was loaded.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    reason : str
+        What is wrong with it.
+
+    Notes
+    -----
+    Both are attributes.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import evengrad as keras
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "m.evengrad")
+    ...     _ = path.write_bytes(b"something else")
+    ...     try:
+    ...         keras.models.load_model(path)
+    ...     except keras.ModelFileError as error:
+    ...         print(error.reason)
+    expected a zip archive, as model.save writes it
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
 _DENSE_ONLY = "evengrad has dense layers only; Flatten samples and use Dense"
 _ONE_PATH = "layers follow one another; for shortcuts use Residual, inside or around a Sequential"
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _auto, _stack, _summary, _validation
 from evengrad._calibration import Calibrated
+from evengrad._cloning import clone_model, model_from_json
 from evengrad._names import Changes, unique_name
 from evengrad._own_loop import OwnLoop
+from evengrad._saved import Saved
 from evengrad.layers.base import Shape
 from evengrad.layers.input import InputLayer
-from evengrad.layers.serialization import deserialize, serialize, serialize_inside
+from evengrad.layers.serialization import deserialize_inside, serialize, serialize_inside
+from evengrad.saving import load_model, registration, save_model
 
 if TYPE_CHECKING:
     from evengrad._stack import Part
 
+__all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
 
-class Sequential(Calibrated, OwnLoop, _stack.Stack):
+
+class Sequential(Saved, Calibrated, OwnLoop, _stack.Stack):
     """A stack of layers, trained and used as one.
 
     Parameters
@@ -215,9 +220,13 @@ class Sequential(Calibrated, OwnLoop, _stack.Stack):
         return {"name": self.name, "layers": layers}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Sequential:
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Self:
         """Make a model from get_config."""
-        return cls([deserialize(one) for one in config["layers"]], name=config.get("name"))
+        with registration.custom_object_scope(custom_objects):
+            layers = deserialize_inside(config["layers"])
+        return cls(layers, name=config.get("name"))
 
     def __repr__(self) -> str:
         return f"<Sequential name={self.name}, built={self.built}>"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _diagnosis, _random
+from evengrad import _diagnosis
 from evengrad._data import Data
 from evengrad._recording import Prediction, Recording
 from evengrad.callbacks import CallbackList
@@ -153,7 +153,7 @@ def fit(
             callbacks.call("on_epoch_begin", number)
             epoch = Epoch(model, record(), data, number)
             if shuffle:
-                epoch.order = _random.generator().permutation(len(data.x))
+                epoch.order = model.drawing().generator.permutation(len(data.x))
             _run_epoch(epoch, steps, record, callbacks)
             logs = epoch.logs()
             if validate is not None and (number + 1) % validation_freq == 0:

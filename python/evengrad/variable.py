@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,8 +25,8 @@ class Variable:
 
     Parameters
     ----------
-    initial : array_like
-        First value; its shape is the variable's for good.
+    initial : array_like or None
+        First value; its shape is the variable's for good. None for zeros of a given shape.
     name : str
         Short name, as "kernel".
     path : str
@@ -41,6 +42,8 @@ class Variable:
         Penalty on its size in training.
     constraint : Constraint, optional
         What it is brought back to after each update.
+    shape : tuple of int, optional
+        Where there is no first value.
 
     Examples
     --------
@@ -57,7 +60,7 @@ class Variable:
 
     def __init__(
         self,
-        initial: ArrayLike,
+        initial: ArrayLike | None,
         *,
         name: str = "variable",
         path: str | None = None,
@@ -66,19 +69,21 @@ class Variable:
         flat: bool = False,
         regularizer: Regularizer | None = None,
         constraint: Constraint | None = None,
+        shape: tuple[int, ...] = (),
     ) -> None:
-        array = np.asarray(initial)
+        array = None if initial is None else np.asarray(initial)
         self.name = name
         self.path = path or name
         self.trainable = trainable
         self.regularizer = regularizer
         self.constraint = constraint
-        self.shape: tuple[int, ...] = array.shape
+        self.shape: tuple[int, ...] = shape if array is None else array.shape
         self.double, self._flat = double, flat
         self._allocate()
         if constraint is not None:
             constraint.check(f"Variable {self.path!r}", self.shape, self.storage.ndim)
-        self.assign(array)
+        if array is not None:
+            self.assign(array)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -204,13 +209,21 @@ class Variable:
         return (1, 0)  # kDLCPU
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"storage": None, "value": np.array(self.value)}
+        return self.__dict__ | {"storage": None, "value": np.ascontiguousarray(self.value)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         value = state.pop("value")
         self.__dict__.update(state)
         self._allocate()
         self.value[...] = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        rest = {name: value for name, value in self.__dict__.items() if name != "storage"}
+        twin.__dict__.update(copy.deepcopy(rest, memo))
+        twin._allocate()
+        twin.storage[...] = self.storage
+        return twin
 
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, trainable={self.trainable}>"

@@ -54,6 +54,7 @@ from evengrad.activations.smooth import (
     tanh,
     tanh_shrink,
 )
+from evengrad.saving import registration
 
 __all__ = [
     "Activation", "Spec", "celu", "deserialize", "elu", "exponential", "gelu", "gelu_tanh", "get",
@@ -126,7 +127,10 @@ def get(identifier: Identifier) -> Spec | Activation:
     return _with_arguments(identifier, {})
 
 
-def _with_arguments(function: Any, arguments: Mapping[str, Any]) -> Spec:
+def _with_arguments(function: Any, arguments: Mapping[str, Any]) -> Spec | Activation:
+    own: type[Activation] | None = registration.find(function, "activation", Activation)
+    if own is not None:
+        return complete(own.from_config(arguments))
     name = function if isinstance(function, str) else getattr(function, "__name__", "")
     name = ALIASES.get(name, name)
     if callable(function) and FUNCTIONS.get(name) is not function:
@@ -167,7 +171,8 @@ def serialize(activation: Identifier) -> str | dict[str, Any]:
     """
     found = get(activation)
     if isinstance(found, Activation):
-        return {"class_name": type(found).__name__, "config": found.get_config()}
+        name = registration.name_of(type(found), "activation")
+        return {"class_name": name, "config": found.get_config()}
     name, values = found
     if name == "relu_general":
         name = "relu"

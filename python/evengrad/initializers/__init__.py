@@ -43,6 +43,7 @@ from evengrad.initializers.variance_scaling import (
     VarianceScaling,
     compute_fans,
 )
+from evengrad.saving import _sharing, registration
 
 __all__ = [
     "Auto", "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity",
@@ -123,14 +124,18 @@ def _configured(config: Mapping[str, Any]) -> Initializer:
             'initializer: expected a dict with "class_name" (a name) and "config" (a dict), '
             f"got {dict(config)}"
         )
-    found = _named(config["class_name"])
+    name = config["class_name"]
+    found = Function if name == Function.__name__ else _named(name)
     try:
-        return found.from_config(arguments)
+        return _sharing.made(config, lambda: found.from_config(arguments))
     except TypeError as error:
         raise TypeError(f"initializer {found.__name__}: {error}") from None
 
 
 def _named(name: Any) -> type[Initializer]:
+    own: type[Initializer] | None = registration.find(name, "initializer", Initializer)
+    if own is not None:
+        return own
     key = snake_case(name) if isinstance(name, str) else ""
     key = _ALIASES.get(key, key)
     if key not in _CLASSES:
@@ -160,7 +165,9 @@ def serialize(initializer: Initializer | None) -> dict[str, Any] | None:
         return None
     if not isinstance(initializer, Initializer):
         raise TypeError(f"serialize: expected an Initializer, got {initializer!r}")
-    return {"class_name": type(initializer).__name__, "config": initializer.get_config()}
+    name = registration.name_of(type(initializer), "initializer")
+    config = {"class_name": name, "config": initializer.get_config()}
+    return _sharing.described(initializer, config) if initializer.draws_its_own else config
 
 
 def deserialize(config: Mapping[str, Any]) -> Initializer:

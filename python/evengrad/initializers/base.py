@@ -61,6 +61,11 @@ class Initializer:
     def _owner(self) -> str:
         return type(self).__name__
 
+    @property
+    def draws_its_own(self) -> bool:
+        """Whether what a call returns depends on those before, whose ever they were."""
+        return False
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, by name."""
         return {name: getattr(self, name) for name in self._arguments}
@@ -101,11 +106,8 @@ class Function(Initializer):
         return values.astype(np.float32)  # a copy: the function may keep the array
 
     def get_config(self) -> dict[str, Any]:
-        """Raise: a function cannot be saved."""
-        raise TypeError(
-            f"{self._owner}: a function has no configuration to save; derive a class from "
-            "evengrad.initializers.Initializer"
-        )
+        """Return the function; a file holds its registered name."""
+        return {"function": self.function}
 
     def clone(self) -> Self:
         """Return an initializer of the same function."""

@@ -57,6 +57,11 @@ class RandomInitializer(Initializer):
         self._own = None if self.seed is None else np.random.Generator(np.random.PCG64(self.seed))
 
     @property
+    def draws_its_own(self) -> bool:
+        """Whether it has a generator of its own, which those that share it take turns with."""
+        return self._own is not None
+
+    @property
     def _generator(self) -> np.random.Generator:
         return _random.generator() if self._own is None else self._own
 

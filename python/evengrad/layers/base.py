@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evengrad import _python, _random, _validation, constraints, initializers, regularizers
+from evengrad import _building, _python, _random, _validation, constraints, regularizers
 from evengrad._names import Versioned, unique_name
 from evengrad._program import Program
 from evengrad.variable import Variable
 
 if TYPE_CHECKING:
+    from evengrad import initializers
     from evengrad._core import F32
 
 Shape = tuple[int, ...]
@@ -163,14 +164,9 @@ class Layer(Versioned):
         if name is None:
             name = f"variable_{len(self._variables)}" if self._variables else "variable"
         name = _validation.check_name(who, name)
-        initializer = initializers.of_layer(initializer)
-        values = np.asarray(initializer(shape))
-        if values.shape != shape:
-            raise ValueError(
-                f"{self}: expected {name} of shape {shape} from {initializer}, got {values.shape}"
-            )
         variable = Variable(
-            values,
+            _building.first_value(who, name, shape, initializer),
+            shape=shape,
             name=name,
             path=f"{self._scope}{self.name}/{name}",
             trainable=_validation.check_flag(who, "trainable", trainable),
@@ -199,8 +195,7 @@ class Layer(Versioned):
     @property
     def non_trainable_variables(self) -> list[Variable]:
         """The others."""
-        trainable = self.trainable_variables
-        return [v for v in self._variables if v not in trainable]
+        return [v for v in self._variables if v not in self.trainable_variables]
 
     non_trainable_weights = non_trainable_variables
 
@@ -232,6 +227,14 @@ class Layer(Versioned):
 
     def weights_were_set(self) -> None:
         """Called after set_weights; for layers whose state is more than their weights."""
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what it keeps besides arguments and variables; a model's file holds it."""
+        return {}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what `get_extra_state` returned."""
+        raise ValueError(f"{self}: expected no state but variables, got {', '.join(state)}")
 
     @property
     def live_arrays(self) -> list[NDArray[Any]]:

@@ -160,6 +160,16 @@ class BatchNormalization(Layer):
         """Let the given moving statistics count as old."""
         self._batches[0] = _WARM
 
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the number of batches that the moving statistics are of."""
+        return {"batches": int(self._batches[0])}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over that number."""
+        if state.keys() != {"batches"}:
+            raise ValueError(f"{self}: expected the number of batches, got {', '.join(state)}")
+        self._batches[0] = _validation.check_count(str(self), "batches", state["batches"], 0)
+
     def set_moving(self, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> None:
         """Overwrite the moving statistics; they count as old from here on."""
         assert self.moving_mean is not None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evengrad import _validation, activations, constraints, initializers, regularizers
+from evengrad import _building, _validation, activations, constraints, initializers, regularizers
 from evengrad._program import Program
 from evengrad.layers.base import Layer, Shape
 from evengrad.variable import Variable
@@ -104,7 +104,7 @@ class Dense(Layer):
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
-        self._drawn = self._digest()
+        self._drawn = b"" if _building.loading() else self._digest()
         if self.use_bias:
             self.bias = self.add_weight(
                 (self.units,),
@@ -124,6 +124,8 @@ class Dense(Layer):
         assert self.kernel is not None
         assert isinstance(self.kernel_initializer, initializers.Auto)
         activation = follower if self.activation.name == "linear" else self.activation
+        if not self._drawn:  # it comes from a file
+            return
         gain = self.kernel_initializer.suited_to(activation).gain
         if gain == self._gain or self._digest() != self._drawn:
             return
@@ -137,6 +139,17 @@ class Dense(Layer):
         import hashlib  # brings OpenSSL along
 
         return hashlib.sha256(self.kernel.numpy().tobytes()).digest()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the gain of a kernel that is as "auto" drew it."""
+        return {"gain": self._gain} if self._drawn and self._digest() == self._drawn else {}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over that gain."""
+        if state.keys() != {"gain"} or not self.draws_for_activation:
+            raise ValueError(f"{self}: expected the gain of 'auto', got {', '.join(state)}")
+        self._gain = _validation.check_number(str(self), "gain", state["gain"], 0.0, open_low=True)
+        self._drawn = self._digest()
 
     def forward(self, program: Program, x: F32) -> F32:
         """Record x kernel + bias, then the activation over it."""

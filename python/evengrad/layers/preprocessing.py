@@ -78,7 +78,7 @@ class Rescaling(_Affine):
     def make_variables(self, input_shape: Shape) -> None:
         """None; compare the numbers with the last axis."""
         for name in ("scale", "offset"):
-            _spread(str(self), name, getattr(self, name), input_shape[-1:])
+            _check_spread(str(self), name, getattr(self, name), input_shape[-1:])
 
     def _columns(self) -> tuple[int, F64, F64]:
         assert self.input_shape is not None
@@ -163,8 +163,8 @@ class Normalization(_Affine):
         """Mean, variance and count, unless they were given."""
         shape = self._shape(input_shape)
         if self.input_mean is not None and self.input_variance is not None:
-            _spread(str(self), "mean", self.input_mean, shape)
-            _spread(str(self), "variance", self.input_variance, shape)
+            _check_spread(str(self), "mean", self.input_mean, shape)
+            _check_spread(str(self), "variance", self.input_variance, shape)
             return
         for name, start in (("mean", "zeros"), ("variance", "ones"), ("count", "zeros")):
             of = () if name == "count" else shape
@@ -218,12 +218,20 @@ def _number_or_list(who: str, name: str, value: Any) -> Any:
     return array.astype(np.float64).tolist()
 
 
-def _spread(who: str, name: str, value: Any, shape: Shape) -> F64:
-    """Return the numbers as a vector, one for each element of the shape."""
+def _check_spread(who: str, name: str, value: Any, shape: Shape) -> None:
+    """Compare numbers with a shape, without taking memory for it."""
     try:
-        return np.array(np.broadcast_to(np.asarray(value, np.float64), shape)).reshape(-1)
+        fits = np.broadcast_shapes(np.shape(value), shape) == shape
     except ValueError:
+        fits = False
+    if not fits:
         raise ValueError(
             f"{who}: expected {name} to be a number or an array for axes {shape}, got an array of "
             f"shape {np.shape(value)}"
-        ) from None
+        )
+
+
+def _spread(who: str, name: str, value: Any, shape: Shape) -> F64:
+    """Return the numbers as a vector, one for each element of the shape."""
+    _check_spread(who, name, value, shape)
+    return np.array(np.broadcast_to(np.asarray(value, np.float64), shape)).reshape(-1)

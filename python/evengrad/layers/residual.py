@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evengrad import _stack, _validation, initializers
+from evengrad import _building, _stack, _validation, initializers
 from evengrad._program import Program
 from evengrad.layers.base import Layer, Shape
 from evengrad.layers.dense import Dense
@@ -124,6 +124,8 @@ class Residual(_stack.Stack, Layer):
         dense = [part for part in _stack.every(self.layers) if isinstance(part, Dense)]
         if not dense:
             raise ValueError(f"{self}: expected a Dense among its layers for fixup={blocks}")
+        if _building.loading():
+            return
         for layer in dense[:-1]:
             assert layer.kernel is not None
             factor = blocks ** (-1.0 / (2 * len(dense) - 2))
@@ -168,6 +170,6 @@ class Residual(_stack.Stack, Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Residual:
         """Make a layer from get_config."""
-        from evengrad.layers import deserialize
+        from evengrad.layers.serialization import deserialize_inside
 
-        return cls(**config | {"layers": [deserialize(one) for one in config["layers"]]})
+        return cls(**config | {"layers": deserialize_inside(config["layers"])})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evengrad import _stack
 from evengrad._names import snake_case
 from evengrad.layers.base import Layer
+from evengrad.saving import _sharing, registration
 
 if TYPE_CHECKING:
     from evengrad._stack import Part
@@ -33,7 +34,8 @@ def serialize(layer: Part) -> dict[str, Any]:
     """
     if not isinstance(layer, Layer | _stack.Stack):
         raise TypeError(f"serialize: expected a Layer or a Sequential, got {layer!r}")
-    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+    name = registration.name_of(type(layer), f"layer {layer.name!r}")
+    return {"class_name": name, "config": layer.get_config()}
 
 
 def serialize_inside(parts: Sequence[Part]) -> list[dict[str, Any]]:
@@ -41,11 +43,18 @@ def serialize_inside(parts: Sequence[Part]) -> list[dict[str, Any]]:
 
     One whose shape came from outside is made without: its variables are made, and named, there.
     """
-    made = [serialize(part) for part in parts]
+    with _sharing.describing():
+        made = [serialize(part) for part in parts]
     for part, config in zip(parts, made, strict=True):
         if isinstance(part, _stack.Stack) and not isinstance(part, Layer) and part.shaped_outside:
             del config["config"]["layers"][0]
     return made
+
+
+def deserialize_inside(configs: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the parts that `serialize_inside` described."""
+    with _sharing.making():
+        return [deserialize(config) for config in configs]
 
 
 def deserialize(
@@ -58,7 +67,7 @@ def deserialize(
     config : dict
         With "class_name", as "Dense" or "dense", and "config".
     custom_objects : dict of class by name, optional
-        Layers of your own, looked at first. Those inside other layers are not found this way.
+        Layers of your own, here and inside other layers, beside those that are registered.
 
     Raises
     ------
@@ -79,11 +88,13 @@ def deserialize(
         )
     name = config["class_name"]
     known = {**_classes(), **(custom_objects or {})}
-    named = {snake_case(each): found for each, found in known.items()}
-    found = named.get(snake_case(name)) if isinstance(name, str) else None
+    found = registration.find(name, "layer", Layer, _stack.Stack)
+    if found is None and isinstance(name, str):
+        found = {snake_case(each): value for each, value in known.items()}.get(snake_case(name))
     if found is None:
         raise ValueError(f"layer: expected one of {', '.join(known)}, got {name!r}")
-    return found.from_config(dict(arguments))
+    with registration.custom_object_scope(custom_objects):
+        return found.from_config(dict(arguments))
 
 
 def _classes() -> dict[str, type[Any]]:

@@ -49,6 +49,7 @@ from evengrad.losses.regression import (
     MeanSquaredLogarithmicError,
     Poisson,
 )
+from evengrad.saving import registration
 
 __all__ = [
     "BinaryCrossentropy", "CategoricalCrossentropy", "CategoricalHinge", "CosineSimilarity",
@@ -113,6 +114,9 @@ def get(identifier: str | Mapping[str, Any] | Loss | Callable[..., Any]) -> Loss
     name = ALIASES.get(name, name)
     if name in _CLASSES:
         return _CLASSES[name]()
+    own: type[Loss] | None = registration.find(identifier, "loss", Loss)
+    if own is not None:
+        return _complete(own())
     known = ", ".join([*_CLASSES, *ALIASES])
     raise ValueError(f"loss: expected one of {known}, got {identifier!r}")
 

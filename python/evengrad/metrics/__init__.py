@@ -50,6 +50,7 @@ from evengrad.metrics.regression import (
     Poisson,
     RootMeanSquaredError,
 )
+from evengrad.saving import registration
 
 __all__ = [
     "AUC", "BinaryAccuracy", "BinaryCrossentropy", "CategoricalAccuracy",
@@ -73,7 +74,7 @@ _CLASSES: dict[str, type[Any]] = {
         Poisson, BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy,
     )
 }  # fmt: skip
-_BY_HAND: dict[str, type[Any]] = {"mean": Mean, "sum": Sum}
+_BY_HAND: dict[str, type[Any]] = {"mean": Mean, "sum": Sum, "wrapper": MeanMetricWrapper}
 _ALIASES = {
     "mse": "mean_squared_error",
     "mae": "mean_absolute_error",
@@ -131,6 +132,9 @@ def get(
     if key in _CLASSES:
         of_name: Metric = _CLASSES[key](name=name)
         return of_name
+    own: type[Metric] | None = registration.find(identifier, "metric", Metric)
+    if own is not None:
+        return _complete(own())
     raise ValueError(
         f"metrics: expected names such as accuracy, auc, precision, recall, f1_score, "
         f"{', '.join(_ALIASES)} or another of evengrad.metrics.__all__, got {identifier!r}"

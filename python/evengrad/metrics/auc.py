@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evengrad._core import F64
 
 _EPSILON = 1e-7  # Keras': the first threshold is below 0, the last above 1
+_MOST = 1_000_000  # thresholds
 _F64 = NDArray[np.float64]
 
 
@@ -103,6 +104,8 @@ class AUC(Metric):
         who, choice = self.name, _validation.check_choice
         if thresholds is None:
             n = _validation.check_count(who, "num_thresholds", num_thresholds, 2)
+            if n > _MOST:
+                raise ValueError(f"{who}: expected num_thresholds of at most {_MOST}, got {n}")
             inner = [i / (n - 1) for i in range(1, n - 1)]
         else:
             inner = sorted(check_thresholds(who, thresholds, 0.5))

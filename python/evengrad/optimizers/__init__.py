@@ -15,6 +15,7 @@ from evengrad.optimizers.lion import Lion
 from evengrad.optimizers.nadam import Nadam
 from evengrad.optimizers.rmsprop import RMSprop
 from evengrad.optimizers.sgd import SGD
+from evengrad.saving import registration
 
 __all__ = [
     "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Nadam", "Optimizer",
@@ -81,7 +82,8 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     """
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"serialize: expected an Optimizer, got {optimizer!r}")
-    return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
+    name = registration.name_of(type(optimizer), "optimizer")
+    return {"class_name": name, "config": optimizer.get_config()}
 
 
 def deserialize(
@@ -109,7 +111,8 @@ def deserialize(
     Lion(learning_rate=0.0001, beta_1=0.9, beta_2=0.99)
     """
     name, custom = config.get("class_name", ""), custom_objects or {}
-    known = custom.get(name) or _CLASSES.get(str(name).lower())
+    known = custom.get(name) or registration.find(name, "optimizer", Optimizer)
+    known = known or _CLASSES.get(str(name).lower())
     if known is None:
         raise ValueError(f"optimizer: expected one of {', '.join(_CLASSES)}, got {name!r}")
     made: Optimizer = known.from_config(config.get("config", {}), custom_objects)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evengrad import _building
 from evengrad.optimizers._rates import Rate, Rated
 from evengrad.variable import Variable
 
@@ -17,11 +19,18 @@ if TYPE_CHECKING:
 AVERAGE, ACCUMULATOR = "average", "gradient_accumulator"
 
 
-def _beside(variable: Variable, owner: str, name: str, initial: ArrayLike) -> Variable:
+def _beside(
+    variable: Variable, owner: str, name: str, initial: Callable[[], ArrayLike]
+) -> Variable:
     """Make a variable of the same shape and layout for an optimizer to keep with it."""
     full = f"{variable.path.replace('/', '_')}_{name}"
+    if _building.loading():
+        start = None
+    else:
+        start = np.broadcast_to(np.asarray(initial(), dtype=np.float32), variable.shape)
     return Variable(
-        np.broadcast_to(np.asarray(initial, dtype=np.float32), variable.shape),
+        start,
+        shape=variable.shape,
         name=full,
         path=f"{owner}/{full}",
         trainable=False,
@@ -50,6 +59,10 @@ class Stateful(Rated):
         """Whether there is state for the variables."""
         return self._built
 
+    def kept(self) -> dict[Variable, dict[str, Variable]]:
+        """Return the live state for each variable, by name."""
+        return self._slots
+
     @property
     def built_for(self) -> list[Variable]:
         """The variables that there is state for."""
@@ -61,7 +74,8 @@ class Stateful(Rated):
             have = self._slots.setdefault(variable, {})
             for name in (name for group in self._groups() for name in group):
                 if name not in have:
-                    have[name] = _beside(variable, self.name, name, self.initial(name, variable))
+                    start = functools.partial(self.initial, name, variable)
+                    have[name] = _beside(variable, self.name, name, start)
         self._built = True
 
     def _groups(self) -> list[tuple[str, ...]]:

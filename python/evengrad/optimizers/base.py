@@ -153,7 +153,7 @@ class Optimizer(ByHand):
         self.gradient_accumulation_steps = self._steps(
             "gradient_accumulation_steps", gradient_accumulation_steps, 2
         )
-        self._excluded: tuple[frozenset[Variable], str] = (frozenset(), "")
+        self.excluded: tuple[frozenset[Variable], str] = (frozenset(), "")
 
     def _threshold(self, name: str, value: float | None) -> float | None:
         return None if value is None else self._check(name, value, open_low=True)
@@ -218,12 +218,12 @@ class Optimizer(ByHand):
             raise ValueError(
                 f"{who}: expected regular expressions, got {pattern}: {error}"
             ) from None
-        self._excluded = frozenset(var_list or ()), pattern
+        self.excluded = frozenset(var_list or ()), pattern
 
     def _decays(self, variables: Sequence[Variable]) -> F64 | None:
         if not self.weight_decay:
             return None
-        those, pattern = self._excluded
+        those, pattern = self.excluded
         out = [v in those or bool(pattern and re.search(pattern, v.name)) for v in variables]
         return np.where(out, 0.0, self.weight_decay)
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from evengrad._core import F64
 
 
+_MOST = 10_000_000  # norms that AutoClip can remember; each step goes through half of them
+
+
 class AdaptiveGradientClipping(Clipping):
     """g min(1, lambda_ max(norm(w), epsilon) / norm(g)), unit by unit.
 
@@ -104,7 +107,7 @@ class AutoClip(_Adaptive):
     ----------
     percentile : float in [0, 100]
         Default 10: nine of ten gradients are shortened, and a rising norm is held to what it was.
-    history : int, at least 1
+    history : int from 1 to 10 million
         How many norms are remembered, the newest, default 10,000; the paper keeps all.
 
     Raises
@@ -133,6 +136,8 @@ class AutoClip(_Adaptive):
     def __init__(self, percentile: float = 10, history: int = 10_000) -> None:
         self.percentile = self._number("percentile", percentile, 0.0, 100.0)
         self.history = _validation.check_count("AutoClip", "history", history)
+        if self.history > _MOST:
+            raise ValueError(f"AutoClip: expected history of at most {_MOST}, got {history}")
         self._ring, self._ordered = np.zeros(self.history), np.zeros(self.history)
         self._seen = np.zeros(1, np.int64)
 

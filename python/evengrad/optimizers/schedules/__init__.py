@@ -17,6 +17,7 @@ from evengrad.optimizers.schedules.decay import (
     PiecewiseConstantDecay,
     PolynomialDecay,
 )
+from evengrad.saving import registration
 
 __all__ = [
     "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay",
@@ -53,7 +54,8 @@ def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
     if not isinstance(learning_rate_schedule, LearningRateSchedule):
         raise TypeError(f"serialize: expected a LearningRateSchedule, got {learning_rate_schedule}")
     config = learning_rate_schedule.get_config()
-    return {"class_name": type(learning_rate_schedule).__name__, "config": config}
+    name = registration.name_of(type(learning_rate_schedule), "schedule")
+    return {"class_name": name, "config": config}
 
 
 def deserialize(
@@ -81,8 +83,9 @@ def deserialize(
     PiecewiseConstantDecay(boundaries=[10], values=[0.1, 0.01])
     """
     found = _CLASSES | dict(custom_objects or {})
-    name = config.get("class_name")
-    if name not in found:
+    name = config.get("class_name", "")
+    known = registration.find(name, "schedule", LearningRateSchedule) or found.get(str(name))
+    if known is None:
         raise ValueError(f"schedule: expected one of {', '.join(found)}, got {name!r}")
-    made: LearningRateSchedule = found[name].from_config(config.get("config", {}))
+    made: LearningRateSchedule = known.from_config(config.get("config", {}))
     return made

@@ -1,0 +1,250 @@
+"""Weights alone as files."""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import evengrad as keras
+import numpy as np
+import pytest
+from evengrad import layers
+
+KINDS = ["npz", "evengrad"]
+try:
+    import safetensors.numpy
+
+    KINDS.append("safetensors")
+except ImportError:
+    pass
+each = pytest.mark.parametrize("kind", KINDS)
+
+
+def build(outputs: int = 3, **names: str) -> keras.Sequential:
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.BatchNormalization(),
+            layers.Residual([layers.Dense(17, "elu", **names)]),
+            layers.Dense(outputs),
+        ]
+    )
+
+
+def filled(model: keras.Sequential) -> keras.Sequential:
+    rng = np.random.Generator(np.random.PCG64(0))
+    for variable in model.variables:
+        variable.value[...] = rng.standard_normal(variable.shape)
+    return model
+
+
+def write(model: keras.Sequential, path: Path) -> Path:
+    (model.save if path.suffix == ".evengrad" else model.save_weights)(path)
+    return path
+
+
+def stored(model: keras.Sequential) -> list[bytes]:
+    return [v.storage.tobytes() for v in model.variables]
+
+
+@each
+def test_there_and_back(kind: str, tmp_path: Path) -> None:
+    model, twin = filled(build()), build()
+    twin.load_weights(write(model, tmp_path / f"w.{kind}"))
+    assert stored(twin) == stored(model)  # moving statistics in float64
+    assert twin.layers[0]._batches[0] > 1 << 30  # and they count as old, as after set_weights
+    assert [path.name for path in tmp_path.iterdir()] == [f"w.{kind}"]
+
+
+def test_keys_are_paths(tmp_path: Path) -> None:
+    model = filled(build())
+    with np.load(write(model, tmp_path / "w.npz")) as file:
+        assert file.files == [v.path for v in model.variables]
+        for variable in model.variables:
+            np.testing.assert_array_equal(file[variable.path], variable.value)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_what_numpy_writes(save: Callable[..., None], tmp_path: Path) -> None:
+    model = filled(build())
+    arrays = {v.path: np.asfortranarray(v.value, np.float64) for v in model.variables}
+    save(tmp_path / "w.npz", **dict(reversed(arrays.items())))
+    twin = keras.Sequential.from_config(model.get_config())
+    twin.load_weights(tmp_path / "w.npz")
+    assert stored(twin) == stored(model)
+    save(tmp_path / "w.npz", *model.get_weights())  # arr_0, arr_1, ...: by order
+    twin = build()
+    twin.load_weights(tmp_path / "w.npz")
+    for mine, other in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.skipif("safetensors" not in KINDS, reason="needs safetensors")
+def test_the_library_reads_what_is_written(tmp_path: Path) -> None:
+    model = filled(build())
+    arrays = safetensors.numpy.load_file(write(model, tmp_path / "w.safetensors"))
+    assert set(arrays) == {v.path for v in model.variables}
+    for variable in model.variables:
+        np.testing.assert_array_equal(arrays[variable.path], variable.value)
+    halves = {k: v.astype(np.float16) for k, v in arrays.items()}
+    safetensors.numpy.save_file(halves, tmp_path / "h.safetensors")
+    model.load_weights(tmp_path / "h.safetensors")
+
+
+@each
+def test_what_does_not_fit_changes_nothing(kind: str, tmp_path: Path) -> None:
+    path = write(filled(build()), tmp_path / f"w.{kind}")
+    for other, text in (
+        (build(5), r"expected \S*dense\S*/kernel of shape \(17, 5\), it has .* of shape \(17, 3\)"),
+        (keras.Sequential([keras.Input((4,)), layers.Dense(3)]), "expected 2 weights .* it has 9"),
+    ):
+        before = stored(filled(other))
+        with pytest.raises(keras.ModelFileError, match=text) as error:
+            other.load_weights(path)
+        assert error.value.path == str(path)
+        assert stored(other) == before
+
+
+def test_some_of_the_names(tmp_path: Path) -> None:
+    model = build(name="inner")
+    config = model.get_config()
+    config["layers"][2]["config"]["layers"][0]["config"]["name"] = "changed"
+    other = keras.Sequential.from_config(config)
+    model.save_weights(tmp_path / "w.npz")
+    with pytest.raises(keras.ModelFileError, match=r"missing .*changed/kernel.*, unknown .*inner/"):
+        other.load_weights(tmp_path / "w.npz")
+
+
+@each
+def test_skipping_what_does_not_fit(kind: str, tmp_path: Path) -> None:
+    model = filled(build())
+    path = write(model, tmp_path / f"w.{kind}")
+    same_names = model.get_config()
+    same_names["layers"][-1]["config"]["units"] = 5
+    for other in (build(5), keras.Sequential.from_config(same_names)):
+        last = stored(other)[-2:]
+        with pytest.warns(
+            UserWarning, match=r"no weights that fit Dense \"dense\S*\", which stays"
+        ):
+            other.load_weights(path, skip_mismatch=True)
+        assert stored(other)[:-2] == stored(model)[:-2]
+        assert stored(other)[-2:] == last
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        twin = build()
+        twin.load_weights(path, skip_mismatch=True)
+    assert stored(twin) == stored(model)
+
+
+def test_names_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build()
+    (tmp_path / "w.weights.h5").touch()
+    for use in (model.save_weights, model.load_weights):
+        with pytest.raises(ValueError, match=r"HDF5 is not here: use 'w.weights.npz'"):
+            use(tmp_path / "w.weights.h5")
+    with pytest.raises(ValueError, match=r"got 'w': use 'w.npz'"):
+        model.save_weights(tmp_path / "w")
+    with pytest.raises(ValueError, match="max_shard_size"):
+        model.save_weights(tmp_path / "w.npz", max_shard_size=1.0)
+    with pytest.raises(FileNotFoundError, match="no file"):
+        model.load_weights(tmp_path / "w.npz")
+    with pytest.raises(ValueError, match="no weights yet"):
+        keras.Sequential([layers.Dense(2)]).save_weights(tmp_path / "w.npz")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    (tmp_path / "w.safetensors").touch()
+    for use in (model.save_weights, model.load_weights):
+        with pytest.raises(ImportError, match=r"pip install evengrad\[safetensors\]"):
+            use(tmp_path / "w.safetensors")
+
+
+@each
+def test_numbers_that_are_not_finite(kind: str, tmp_path: Path) -> None:
+    model = filled(build())
+    path = write(model, tmp_path / f"w.{kind}")
+    before = path.read_bytes()
+    kernel = model.layers[1].layers[0].kernel
+    kernel.value[3, 16] = np.inf
+    with pytest.raises(ValueError, match=f"{kernel.path}: not all of its numbers are finite"):
+        write(model, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    if kind == "evengrad":
+        return
+    kernel.value[3, 16] = 0.0
+    arrays = {v.path: v.numpy() for v in model.variables}
+    arrays[kernel.path][3, 16] = np.nan
+    if kind == "npz":
+        np.savez(path, **arrays)
+    else:
+        safetensors.numpy.save_file(arrays, path)
+    weights = stored(model)
+    with pytest.raises(keras.ModelFileError, match=f"not so in '{kernel.path}'"):
+        model.load_weights(path)
+    assert stored(model) == weights
+
+
+def header(shape: str, dtype: str = "<f4", order: str = "False") -> bytes:
+    return f"{{'descr': '{dtype}', 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
+
+
+def hostile_npz(top: bytes, version: bytes = b"\x01\x00", data: bytes = b"") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("d/kernel", "d/bias"):
+            start = b"\x93NUMPY" + version + len(top).to_bytes(2, "little") + top
+            archive.writestr(f"{name}.npy", start + data)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"PK\3\4", b"PK\5\6" + bytes(18), b"\x89HDF\r\n\x1a\n" + bytes(100), bytes(1000),
+        hostile_npz(b""), hostile_npz(header("(1000000000000,)")), hostile_npz(header("(4, 2)")),
+        hostile_npz(header("(4, -2)")), hostile_npz(header("(4, 2)", "|O"), data=bytes(64)),
+        hostile_npz(header("(4, 2)", "<c8"), data=bytes(64)),
+        hostile_npz(header("(4, 2)", order="3"), data=bytes(32)),
+        hostile_npz(b"__import__('os')\n"), hostile_npz(b"(" * 9_000), hostile_npz(b"9" * 60_000),
+        hostile_npz(b"x", version=b"\x03\x00"), hostile_npz(b"x", version=b"\x09\x00"),
+        hostile_npz(header("(4, 2)"), data=bytes(10**7)),
+    ],
+)  # fmt: skip
+def test_bad_npz(content: bytes, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="d")])
+    before = stored(model)
+    (tmp_path / "w.npz").write_bytes(content)
+    with pytest.raises(keras.ModelFileError):
+        model.load_weights(tmp_path / "w.npz")
+    assert stored(model) == before
+    with pytest.raises((keras.ModelFileError, UserWarning)):
+        model.load_weights(tmp_path / "w.npz", skip_mismatch=True)
+    assert stored(model) == before
+
+
+@pytest.mark.skipif("safetensors" not in KINDS, reason="needs safetensors")
+def test_bad_safetensors(tmp_path: Path) -> None:
+    model = filled(build())
+    path = write(model, tmp_path / "w.safetensors")
+    good, before = path.read_bytes(), stored(model)
+    for content in (b"", good[:5], good[:200], good[:-1], b"\xff" * 8 + good[8:], bytes(1000)):
+        path.write_bytes(content)
+        with pytest.raises(keras.ModelFileError):
+            model.load_weights(path)
+        assert stored(model) == before
+
+
+def test_metadata_of_others_is_not_the_order(tmp_path: Path) -> None:
+    library: Any = pytest.importorskip("safetensors.numpy")
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="d")], name="m")
+    arrays = {v.path: v.numpy() + 1 for v in model.variables}
+    for order in ("[3]", '["m/d/kernel", "m/d/kernel"]', "{}"):
+        library.save_file(arrays, tmp_path / "w.safetensors", {"order": order})
+        model.load_weights(tmp_path / "w.safetensors")
+        for variable in model.variables:
+            np.testing.assert_array_equal(variable.value, arrays[variable.path])
