@@ -12,6 +12,14 @@ static inline void copy_in(const float* from, const Tensor& to, int64_t sample) 
   }
 }
 
+// What runs in place over the batch runs over its padding: exp of exp of exp, from step to step.
+static inline void clear_padding(const Tensor& to, int64_t sample) {
+  for (int64_t k = 0; k < to.per_sample; ++k) {
+    float* row = to.data + (sample * to.per_sample + k) * to.pitch;
+    for (int64_t c = to.columns; c < padded(to.columns); ++c) row[c] = 0.0f;
+  }
+}
+
 // Every index is checked where it is used: another thread may have changed the user's memory.
 static void gather(const Gather& a, const Step& step, const Team& team) {
   const Range samples = part(step.rows, team);
@@ -23,6 +31,7 @@ static void gather(const Gather& a, const Step& step, const Team& team) {
       return;
     }
     copy_in(step.x + at * width, a.x, i);
+    clear_padding(a.x, i);
     if (a.labels) a.labels[i] = static_cast<const int32_t*>(step.y)[at];
     if (a.target.data) {
       const int64_t length = a.target.per_sample * a.target.columns;

@@ -1,5 +1,6 @@
 // A recorded list of kernel calls and its replay, step after step, in one region of threads; calls
-// of the host divide each step into segments with a region each.
+// of the host divide each step into segments with a region each. A list may have parts, which share
+// what they point into and run one by one.
 #pragma once
 #include <chrono>
 #include <functional>
@@ -64,22 +65,35 @@ class Program {
     since_barrier_.clear();
   }
 
+  // What is recorded from here on is a part of its own. Returns its number; the first is 0.
+  std::size_t begin_part() {
+    parts_.push_back(segments_.size());
+    segments_.emplace_back();
+    since_barrier_.clear();
+    return parts_.size() - 1;
+  }
+
   // Returns the number of steps completed: fewer than asked for where control() has a failure.
-  int64_t run(const Step& first, const Batches& batches) {
+  int64_t run(const Step& first, const Batches& batches, std::size_t part = 0) {
     control_ = {Failure::kNone, 0};
     Step begin = first;
     begin.control = &control_;
-    if (segments_.size() == 1) return run_segment(segments_[0], begin, batches, 0, batches.steps);
+    Segment* const start = segments_.data() + parts_[part];
+    Segment* const stop =
+        segments_.data() + (part + 1 < parts_.size() ? parts_[part + 1] : segments_.size());
+    if (stop - start == 1) return run_segment(*start, begin, batches, 0, batches.steps);
     for (int64_t s = 0; s < batches.steps; ++s) {
-      if (!run_step(begin, batches, s)) return s;
+      if (!run_step(start, stop, begin, batches, s)) return s;
     }
     return batches.steps;
   }
 
   int64_t capacity() const { return capacity_; }
-  std::size_t segments() const { return segments_.size(); }
+  std::size_t parts() const { return parts_.size(); }
+  // Regions of a step: one a part, and one more for each call of the host.
+  std::size_t segments() const { return segments_.size() - parts_.size() + 1; }
   std::size_t size() const {
-    std::size_t calls = segments_.size() - 1;
+    std::size_t calls = segments_.size() - parts_.size();
     for (const Segment& segment : segments_) calls += segment.calls.size();
     return calls;
   }
@@ -140,8 +154,10 @@ class Program {
     return region.completed;
   }
 
-  bool run_step(const Step& first, const Batches& batches, int64_t s) {
-    for (Segment& segment : segments_) {
+  bool run_step(Segment* start, Segment* stop, const Step& first, const Batches& batches,
+                int64_t s) {
+    for (Segment* at = start; at != stop; ++at) {
+      Segment& segment = *at;
       if (run_segment(segment, first, batches, s, s + 1) == s) return false;
       if (!segment.then) continue;
       control_.failure = segment.then(step_of(first, batches, s).rows);
@@ -196,6 +212,7 @@ class Program {
 
   int64_t capacity_;
   std::vector<Segment> segments_ = std::vector<Segment>(1);
+  std::vector<std::size_t> parts_ = {0};  // the first segment of each
   std::vector<Extent> since_barrier_;
   bool just_checked_ = false;  // no barrier since threads looked for a failure
   Control control_{Failure::kNone, 0};

@@ -285,7 +285,7 @@ def built(constraint: constraints.Constraint) -> None:
         ),
         (lambda: constraints.MinMaxNorm(rate=2), "MinMaxNorm: expected rate in [0, 1], got 2"),
         (lambda: constraints.get("nope"), "constraint: expected one of max_norm, non_neg, unit_no"),
-        (lambda: constraints.get(np.abs), "constraint: expected None, a name, a config or a Const"),
+        (lambda: constraints.get(5), "constraint: expected None, a name, a config or a Const"),
         (lambda: constraints.serialize(5), "serialize: expected a Constraint, got 5"),
         (lambda: constraints.UnitNorm(1)([1.0]), "UnitNorm: expected axis below 1, the number of"),
         (lambda: constraints.NonNeg()(np.zeros((2, 2, 2))), "NonNeg: expected w to be a vector or"),

@@ -10,7 +10,7 @@ import evengrad as keras
 import numpy as np
 import pytest
 import reference
-from evengrad import layers
+from evengrad import _arena, layers
 from gradcheck import assert_gradients
 from numpy.typing import NDArray
 
@@ -913,3 +913,19 @@ def test_missing_names_say_what_to_use(name: str) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(AttributeError, match=r"has no attribute 'nonsense'$"):
         _ = keras.nonsense
+
+
+def test_padding_stays_finite_from_step_to_step() -> None:
+    """Layers in place run over the padding of the batch, too: exp(exp(exp(...)))."""
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dropout(0.5, seed=1), layers.Activation("exponential"),
+         layers.Dense(3)]
+    )  # fmt: skip
+    model.compile(keras.optimizers.SGD(1e-6), "mse")
+    x = np.random.default_rng(0).standard_normal((64, 6), dtype=np.float32)
+    model.fit(x, np.zeros((64, 3)), 16, epochs=10, verbose=0)
+    program = model._step(16, train=True).program
+    kept = [t for pair in program.saved.values() if isinstance(pair, tuple) for t in pair]
+    assert kept
+    for t in kept:
+        assert np.isfinite(_arena.padding(t)).all()

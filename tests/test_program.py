@@ -705,6 +705,68 @@ def test_python_between_kernels(threads: int) -> None:
     assert (np.abs(made - right) <= (n + 2) * UNIT * (size + inner)).all()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_parts_run_one_by_one(threads: int) -> None:
+    """Each on what the others left; a call of Python divides its own part only."""
+    n = 40
+    p, x = _core.Program(256), tensor(256, n)
+    w = matrix(draws(1, (n, n))[0])
+    a, b, c, d = (tensor(256, n) for _ in range(4))
+    for _ in range(8):  # work enough for two threads
+        p.dense_forward(x, w, None, a)
+    assert p.begin_part() == 1
+    p.activation_forward("relu", a, b)
+    doubled(p, b, c)
+    assert p.begin_part() == 2
+    for _ in range(8):
+        p.dense_forward(c, w, None, d)
+    assert (len(p), p.segments) == (8 + 1 + 1 + 8, 2)
+    (values,) = draws(2, (200, n))
+    x[:200] = values
+    with number_of_threads(threads):
+        p.run(200)
+        assert not b.any()
+        p.run(200, part=1)
+        np.testing.assert_array_equal(c[:200], 2.0 * np.maximum(a[:200], 0.0))
+        assert not d.any()
+        a[...] = 0.0
+        p.run(200, part=2)  # of what part 1 has left
+    right = c[:200].astype(np.float64) @ w.astype(np.float64)
+    size = np.abs(c[:200]).astype(np.float64) @ np.abs(w)
+    assert (np.abs(d[:200] - right) <= (n + 2) * UNIT * size).all()
+    assert not d[200:].any()
+    for part in (-1, 3):
+        with pytest.raises(ValueError, match=rf"^part: expected 0 to 2, got {part}$"):
+            p.run(200, part=part)
+
+
+def test_a_part_may_be_recorded_after_others_have_run() -> None:
+    p, x, y = _core.Program(4), tensor(4, 3), tensor(4, 3)
+    p.activation_forward("relu", x, y)
+    x[...] = -1.0
+    x[0] = 2.0
+    p.run(4)
+    assert p.begin_part() == 1
+    doubled(p, y, y)
+    p.run(4, part=1)
+    p.run(4, part=1)
+    assert y[:, 0].tolist() == [8.0, 0.0, 0.0, 0.0]
+    assert p.begin_part() == 2
+    p.run(4, part=2)  # nothing
+    assert y[0, 0] == 8.0
+
+
+def test_a_failure_of_a_part_is_its_own() -> None:
+    p = _core.Program(4)
+    p.python(lambda rows: False)
+    p.begin_part()
+    p.python(lambda rows: None)
+    p.run(4)
+    assert p.failure == ("loss", 0)
+    p.run(4, part=1)
+    assert p.failure is None
+
+
 def test_python_is_told_the_rows_of_each_step() -> None:
     p, seen = _core.Program(4), list[int]()
     x = tensor(4, 3)

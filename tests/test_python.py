@@ -920,8 +920,13 @@ def test_metrics_that_are_half_written() -> None:
         def update_state(self, y_true: Any, y_pred: Any) -> None:
             pass
 
-    with pytest.raises(TypeError, match=r"metrics: Keeps does not define call\(self, y_true"):
+    class Nothing(metrics.Metric):
+        pass
+
+    with pytest.raises(TypeError, match=r"metrics: Keeps does not define result\(self\)"):
         compiled(layers.Dense(3), metrics=[Keeps()])
+    with pytest.raises(TypeError, match=r"metrics: Nothing does not define call\(self, y_true"):
+        compiled(layers.Dense(3), metrics=[Nothing()])
     for bad in ([3], [None], Distance, [Distance], {"a": 1}):
         with pytest.raises(TypeError, match=r"compile: expected metrics to be names, Metric obj"):
             compiled(layers.Dense(3), metrics=bad)

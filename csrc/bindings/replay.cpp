@@ -21,7 +21,8 @@ class Running {
 };
 
 // Adds the completed steps to `counter`, if any, before Python can hear a signal or an exception.
-int64_t replay(PyProgram& self, const Step& first, const Batches& batches, int64_t* counter) {
+int64_t replay(PyProgram& self, const Step& first, const Batches& batches, int64_t* counter,
+               std::size_t part = 0) {
   if (first.iteration < 1) {
     throw py::value_error("iteration: expected at least 1, got " + std::to_string(first.iteration));
   }
@@ -29,7 +30,7 @@ int64_t replay(PyProgram& self, const Step& first, const Batches& batches, int64
   {
     const Running running(self);
     const py::gil_scoped_release release;
-    completed = self.program.run(first, batches);
+    completed = self.program.run(first, batches, part);
   }
   if (counter) *counter += completed;
   if (self.error) std::rethrow_exception(std::exchange(self.error, nullptr));
@@ -53,14 +54,21 @@ void python(PyProgram& self, py::object call) {
   self.program.record([&self, index](int64_t rows) { return call_python(self, index, rows); });
 }
 
+int64_t begin_part(PyProgram& self) { return static_cast<int64_t>(self.program.begin_part()); }
+
 void run(PyProgram& self, int64_t rows, double learning_rate, int64_t iteration, double clip,
-         uint64_t seed) {
+         uint64_t seed, int64_t part) {
   if (rows <= 0 || rows > self.capacity()) {
     throw py::value_error("rows: expected 1 to " + std::to_string(self.capacity()) + ", got " +
                           std::to_string(rows));
   }
   if (self.x_width || self.output_width) {
     throw py::value_error("run: this program gathers or scatters; call run_batches");
+  }
+  const auto parts = static_cast<int64_t>(self.program.parts());
+  if (part < 0 || part >= parts) {
+    throw py::value_error("part: expected 0 to " + std::to_string(parts - 1) + ", got " +
+                          std::to_string(part));
   }
   Step step{};
   step.rows = rows;
@@ -69,7 +77,7 @@ void run(PyProgram& self, int64_t rows, double learning_rate, int64_t iteration,
   step.accumulation = self.accumulation;
   step.clip = clip;
   step.seed = seed;
-  replay(self, step, {1, rows, rows, nullptr}, nullptr);
+  replay(self, step, {1, rows, rows, nullptr}, nullptr, static_cast<std::size_t>(part));
 }
 
 // A C-contiguous array of exactly T with `width` numbers in each of its rows (rows -1: any).
@@ -173,9 +181,10 @@ void bind_replay(py::class_<PyProgram>& program) {
       .def_property_readonly("failure", failure);
   const Parameter rate{"learning_rate", py::float_(0.0)}, iteration{"iteration", py::int_(1)};
   const Parameter clip{"clip", py::float_(std::numeric_limits<double>::infinity())};
-  const Parameter seed{"seed", py::int_(0)};
+  const Parameter seed{"seed", py::int_(0)}, part{"part", py::int_(0)};
   define(program, "python", python, {{"call"}});
-  define(program, "run", run, {{"rows"}, rate, iteration, clip, seed});
+  define(program, "begin_part", begin_part, {});
+  define(program, "run", run, {{"rows"}, rate, iteration, clip, seed, part});
   define(program, "run_batches", run_batches,
          {{"x"},
           {"y", py::none()},

@@ -44,13 +44,14 @@ from evengrad import (  # noqa: E402
     utils,
 )
 from evengrad._core import get_num_threads  # noqa: E402
-from evengrad.errors import ModelFileError, NonFiniteError  # noqa: E402
+from evengrad.errors import GradientError, ModelFileError, NonFiniteError  # noqa: E402
 from evengrad.layers import Input  # noqa: E402
 from evengrad.models import Sequential  # noqa: E402
 from evengrad.utils import __version__, set_num_threads, show_config  # noqa: E402
 from evengrad.variable import Variable  # noqa: E402
 
 __all__ = [
+    "GradientError",
     "Input",
     "ModelFileError",
     "NonFiniteError",

@@ -41,3 +41,10 @@ def tensor(rows: int, columns: int) -> NDArray[np.float32]:
 def vector(columns: int) -> NDArray[np.float32]:
     """Zeros of shape (columns,), with zeros behind up to a multiple of 16 floats."""
     return _aligned(_padded(columns))[:columns]
+
+
+def padding(view: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the numbers behind each row of a tensor, or behind a vector, up to a cache line."""
+    *rows, columns = view.shape
+    whole = np.lib.stride_tricks.as_strided(view, (*rows, _padded(columns)), view.strides)
+    return whole[..., columns:]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evengrad import activations
 from evengrad.activations import Spec
 from evengrad.layers.activation import Activation, PReLU
 from evengrad.layers.base import Layer
@@ -38,7 +39,7 @@ def settle(layers: Sequence[Layer]) -> None:
             layer.suit(_next_activation(layers[i + 1 :]))
 
 
-def _next_activation(layers: Sequence[Layer]) -> Spec:
+def _next_activation(layers: Sequence[Layer]) -> Spec | activations.Activation:
     for layer in layers:
         if isinstance(layer, Activation):
             return layer.activation

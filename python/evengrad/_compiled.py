@@ -87,7 +87,8 @@ class Compiled:
         optimizer : str or Optimizer
             Default "rmsprop".
         loss : str or Loss
-            For instance "mse", or one of your own, see `losses.Loss`.
+            For instance "mse", or one of your own, see `losses.Loss`. Not needed for loops of your
+            own, see `Sequential.forward`.
         metrics : sequence of str, Metric or callable, optional
             "accuracy" resolves to the one that fits loss and outputs. A function of your own,
             fn(y_true, y_pred), returns one value a sample; its mean is reported by its name.

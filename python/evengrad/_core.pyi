@@ -423,6 +423,10 @@ class Program:
         self, values: Sequence[F32], averages: Sequence[F32], momentum: float, overwrite: int
     ) -> None:
         """Moving averages of values; at each `overwrite`-th update (0: none) values become them."""
+    def begin_part(self) -> int:
+        """Make what is recorded from here on a part of its own; return its number. The first part,
+        0, is what is there from the start, and all that run_batches runs.
+        """
     def run(
         self,
         rows: int,
@@ -431,8 +435,9 @@ class Program:
         iteration: int = 1,
         clip: float = ...,
         seed: int = 0,
+        part: int = 0,
     ) -> None:
-        """Replay once on what the arrays hold."""
+        """Replay a part once on what the arrays hold."""
     def run_batches(
         self,
         x: F32,

@@ -12,9 +12,11 @@ from evengrad._program import Program
 from evengrad.errors import rows_text
 
 if TYPE_CHECKING:
+    from evengrad._compiled import Compiled
     from evengrad._data import Data
-    from evengrad._recording import Recording
+    from evengrad._pass import State
     from evengrad._trainer import Trainer
+    from evengrad.variable import Variable
 
 Rows = NDArray[np.intp]
 
@@ -23,6 +25,9 @@ _TAME = (
     "Lower the learning rate, clip gradients (clipnorm=1.0), scale the inputs or initialize with "
     "the variance of the activation."
 )
+
+
+_YOURS = "Look at how it is computed: a division by 0, a logarithm of 0, an overflow."
 
 
 class Culprit(NamedTuple):
@@ -35,14 +40,29 @@ class Culprit(NamedTuple):
     cure: str
 
 
-def of_gradient(model: Trainer, recording: Recording, number: int) -> Culprit:
-    """Name a variable, by its number in the recording."""
-    variable = recording.variables[number]
+def of_gradient(model: Compiled, variable: Variable, norm: float) -> Culprit:
+    """Name a variable; norm is the sum of squares of its gradient."""
     owners = [p.name for p in _stack.every(model.layers) if variable in p.variables]
     what = f"the gradient of {variable.path}"
-    if np.isfinite(recording.norms[number]):
+    if np.isfinite(norm):
         what = f"the learning rate times {what}"
     return Culprit(variable.path, owners[-1], (), f"{what} is not finite.", _TAME)
+
+
+def of_backward(model: Compiled, loop: State, variable: Variable, norm: float) -> Culprit:
+    """Name what made the gradient of a variable not finite in a loop of the user's own."""
+    rows = np.arange(0 if loop.dy is None else len(loop.dy))
+    if loop.gone is not None and len(loop.gone.x) == len(rows):
+        for layer, y in _outputs(model, loop.gone.x, loop.gone.iteration, loop.gone.seed):
+            bad = _bad(y.reshape(len(rows), -1), rows)
+            if bad.size:
+                text = f"the output of {layer} is not finite in row {rows_text(bad)}."
+                return Culprit("output", layer, tuple(bad.tolist()), text, _TAME)
+    bad = _bad(loop.dy, rows)
+    if bad.size:
+        text = f"what backward was given, dy, is not finite in row {rows_text(bad)}."
+        return Culprit("dy", None, tuple(bad.tolist()), text, _YOURS)
+    return of_gradient(model, variable, norm)
 
 
 def of_loss(model: Trainer, data: Data, rows: Rows) -> Culprit:
@@ -52,7 +72,8 @@ def of_loss(model: Trainer, data: Data, rows: Rows) -> Culprit:
         if bad.size:
             text = f"the loss is not finite, nor are the {name} in row {rows_text(bad)}."
             return Culprit(name, None, tuple(bad.tolist()), text, _CLEAN)
-    for layer, y in _outputs(model, data.x[rows]):
+    iteration = model.optimizer.iterations + 1
+    for layer, y in _outputs(model, data.x[rows], iteration, model.seed):
         bad = rows[_bad(y.reshape(len(rows), -1), np.arange(len(rows)))]
         if bad.size:
             text = f"the loss is not finite, nor is the output of {layer} in row {rows_text(bad)}."
@@ -68,7 +89,9 @@ def _bad(array: NDArray[Any] | None, rows: Rows) -> Rows:
     return bad
 
 
-def _outputs(model: Trainer, x: NDArray[np.float32]) -> list[tuple[str, NDArray[np.float32]]]:
+def _outputs(
+    model: Compiled, x: NDArray[np.float32], iteration: int, seed: int
+) -> list[tuple[str, NDArray[np.float32]]]:
     """Outputs of the layers in training mode, with the random numbers of the failed step."""
     found, draws = [], 0
     shape = model.sample_shape()
@@ -83,8 +106,7 @@ def _outputs(model: Trainer, x: NDArray[np.float32]) -> list[tuple[str, NDArray[
         source[...] = x.reshape(source.shape)
         y = layer.record(program, source)
         if len(program):
-            iteration = model.optimizer.iterations + 1
-            program.run(program.capacity, iteration=iteration, seed=model.seed)
+            program.run(program.capacity, iteration=iteration, seed=seed)
         draws, x = program.draws, np.array(y)
         found.append((layer.name, x))
     return found

@@ -16,7 +16,8 @@ class Configured:
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        Changes.note()
+        if not name.startswith("_"):
+            Changes.note()
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, by name."""

@@ -47,14 +47,18 @@ class Program(_core.Program):
     capacity : int
         Largest number of samples of a replay.
     training : bool
-        Whether layers record their training mode and keep what their backward needs.
+        Whether layers record their training mode, and gradients of variables are wanted.
+    differentiable : bool, optional
+        Whether layers keep what their backward needs. Default: in training.
 
     Attributes
     ----------
     saved : dict
         What a layer's forward leaves for its backward, by layer.
     gradients : dict
-        Gradient of each trainable variable, made when a layer asks for it.
+        Gradient of each trainable variable, in the order in which layers ask for them.
+    memory : dict
+        Where those are, by variable; several programs may share it.
     fused : object
         The layer whose activation the loss computes itself.
     folded : object
@@ -63,11 +67,15 @@ class Program(_core.Program):
         Recordings that come last in a step, behind its finite check.
     """
 
-    def __init__(self, capacity: int, *, training: bool) -> None:
+    def __init__(
+        self, capacity: int, *, training: bool, differentiable: bool | None = None
+    ) -> None:
         super().__init__(capacity)
         self.training = training
+        self.differentiable = training if differentiable is None else differentiable
         self.saved: dict[Any, Any] = {}
         self.gradients: dict[Variable, F32] = {}
+        self.memory: dict[Variable, F32] = {}
         self.fused: object = None
         self.folded: object = None
         self.commits: list[Callable[[], None]] = []
@@ -99,12 +107,14 @@ class Program(_core.Program):
         return y
 
     def gradient(self, variable: "Variable") -> "F32 | None":
-        """Memory for the gradient of a variable; None when it is not trainable."""
-        if not variable.trainable:
+        """Memory for the gradient of a variable; None where none is wanted."""
+        if not (variable.trainable and self.training):
             return None
         if variable not in self.gradients:
-            shape = variable.storage.shape
-            self.gradients[variable] = vector(*shape) if len(shape) == 1 else tensor(*shape)
+            if variable not in self.memory:
+                shape = variable.storage.shape
+                self.memory[variable] = vector(*shape) if len(shape) == 1 else tensor(*shape)
+            self.gradients[variable] = self.memory[variable]
         return self.gradients[variable]
 
     @staticmethod

@@ -6,6 +6,7 @@ checked and copied. An exception ends the step before anything is updated.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from typing import TYPE_CHECKING, Any
@@ -30,14 +31,15 @@ def _samples(batch: F32, rows: int, shape: Shape) -> F32:
     return batch[: rows * per_sample].reshape(rows, *shape)
 
 
-def _shown(batch: NDArray[Any], rows: int, shape: Shape) -> NDArray[Any]:
+def shown(batch: NDArray[Any], rows: int, shape: Shape) -> NDArray[Any]:
     """The same, for reading only."""
     view = _samples(batch, rows, shape)
     view.flags.writeable = False
     return view
 
 
-def _returned(who: str, method: str, value: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+def returned(who: str, method: str, value: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return what a method of the user's returned, or say what is wrong with it."""
     what = f"what {method} returns"
     if value is None:
         raise TypeError(f"{who}: expected {what} to be an array of shape {shape}, got None")
@@ -47,7 +49,8 @@ def _returned(who: str, method: str, value: Any, shape: tuple[int, ...]) -> NDAr
     return array
 
 
-def _store(to: F32, value: NDArray[Any]) -> None:
+def store(to: F32, value: NDArray[Any]) -> None:
+    """Copy what was returned, to where kernels read it."""
     with np.errstate(over="ignore"):  # infinity is what the checks of the step look for
         to[...] = value
 
@@ -65,21 +68,22 @@ def record_call(layer: Layer, program: Program, x: F32) -> F32:
     assert before is not None
     assert after is not None
     y = program.tensor(after[-1], math.prod(after[:-1]))
-    options = {"training": program.training} if _takes_training(layer) else {}
+    options = {"training": program.training} if takes_training(layer) else {}
 
     def call(rows: int) -> None:
-        made = layer.call(_shown(x, rows, before), **options)
-        _store(_samples(y, rows, after), _returned(str(layer), "call", made, (rows, *after)))
+        made = layer.call(shown(x, rows, before), **options)
+        store(_samples(y, rows, after), returned(str(layer), "call", made, (rows, *after)))
 
     program.python(call)
-    if program.training:
+    if program.differentiable:
         program.keep(x)
         program.keep(y)
         program.saved[layer] = x, y
     return y
 
 
-def _takes_training(layer: Layer) -> bool:
+def takes_training(layer: Layer) -> bool:
+    """Whether its call has an argument of this name."""
     parameters = inspect.signature(layer.call).parameters.values()
     return any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
 
@@ -91,35 +95,35 @@ def record_call_backward(layer: Layer, program: Program, dy: F32, *, need_dx: bo
     assert after is not None
     x, y = program.saved[layer]
     dx = program.like(x) if need_dx else None
-    gradients = {v: program.gradient(v) for v in layer.trainable_variables}
+    wanted = {v: program.gradient(v) for v in layer.trainable_variables}
+    gradients = {v: gradient for v, gradient in wanted.items() if gradient is not None}
     who = str(layer)
 
     def call(rows: int) -> None:
-        arrays = _shown(x, rows, before), _shown(y, rows, after), _shown(dy, rows, after)
-        input_gradient, given = _parts(layer, layer.call_backward(*arrays))
+        arrays = shown(x, rows, before), shown(y, rows, after), shown(dy, rows, after)
+        input_gradient, given = parts(layer, layer.call_backward(*arrays))
         if dx is not None:
-            value = _returned(who, "call_backward", input_gradient, (rows, *before))
-            _store(_samples(dx, rows, before), value)
+            value = returned(who, "call_backward", input_gradient, (rows, *before))
+            store(_samples(dx, rows, before), value)
         for variable, gradient in gradients.items():
-            assert gradient is not None
             what = f"call_backward for {variable.path}"
-            value = _returned(who, what, given.get(variable), variable.shape)
-            _store(gradient, value.reshape(gradient.shape))
+            value = returned(who, what, given.get(variable), variable.shape)
+            store(gradient, value.reshape(gradient.shape))
 
     program.python(call)
     return dx
 
 
-def _parts(layer: Layer, returned: Any) -> tuple[Any, dict[Variable, Any]]:
-    """Gradient of the inputs, and those of the variables."""
-    if not isinstance(returned, tuple):
-        returned = returned, {}
-    if len(returned) != 2 or not isinstance(returned[1], dict):
+def parts(layer: Layer, answer: Any) -> tuple[Any, dict[Variable, Any]]:
+    """Gradient of the inputs, and those of the variables, of what call_backward returned."""
+    if not isinstance(answer, tuple):
+        answer = answer, {}
+    if len(answer) != 2 or not isinstance(answer[1], dict):
         raise TypeError(
             f"{layer}: expected call_backward to return dx, or (dx, {{variable: gradient, ...}}), "
-            f"got a tuple of {', '.join(type(part).__name__ for part in returned)}"
+            f"got a tuple of {', '.join(type(part).__name__ for part in answer)}"
         )
-    dx, gradients = returned
+    dx, gradients = answer
     for key in gradients:
         if key not in layer.variables:
             raise ValueError(
@@ -136,11 +140,11 @@ def _shown_outputs(outputs: Outputs, rows: int) -> tuple[NDArray[Any], F32]:
     """Truth and prediction."""
     truth = outputs.target
     if truth is not None:
-        return _shown(truth, rows, outputs.shape), _shown(outputs.y, rows, outputs.shape)
+        return shown(truth, rows, outputs.shape), shown(outputs.y, rows, outputs.shape)
     assert outputs.labels is not None
     labels = outputs.labels[:rows]
     labels.flags.writeable = False
-    return labels, _shown(outputs.y, rows, outputs.shape)
+    return labels, shown(outputs.y, rows, outputs.shape)
 
 
 def _weights(weight: F32 | None, rows: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -170,7 +174,7 @@ def record_loss(
     def call(rows: int) -> bool:
         y_true, y_pred = _shown_outputs(outputs, rows)
         shape = y_pred.shape[:-1]
-        values = _returned(who, "call", loss.call(y_true, y_pred), shape).astype(np.float64)
+        values = returned(who, "call", loss.call(y_true, y_pred), shape).astype(np.float64)
         weight = _weights(outputs.weight, rows, shape)
         with np.errstate(invalid="ignore"):
             products = weight * values
@@ -182,10 +186,10 @@ def record_loss(
         if dy is not None:
             if not math.isfinite(total):
                 return False
-            slope = _returned(who, "gradient", loss.gradient(y_true, y_pred), y_pred.shape)
+            slope = returned(who, "gradient", loss.gradient(y_true, y_pred), y_pred.shape)
             with np.errstate(over="ignore", invalid="ignore"):
                 weighted = slope * (weight * factor)[..., None]
-            _store(_samples(dy, rows, outputs.shape), weighted)
+            store(_samples(dy, rows, outputs.shape), weighted)
         result[0] += total * factor * values.size
         result[1] += values.size
         return True
@@ -195,6 +199,9 @@ def record_loss(
 
 def record_metric(metric: Metric, program: Program, outputs: Outputs, sums: F64) -> None:
     """Record sums += (sum of weight * value, sum of weight)."""
+    if metric.stateful:
+        record_stateful(metric, program, outputs)
+        return
 
     def call(rows: int) -> None:
         weight = None if outputs.weight is None else outputs.weight[:rows]
@@ -203,10 +210,28 @@ def record_metric(metric: Metric, program: Program, outputs: Outputs, sums: F64)
     program.python(call)
 
 
+def record_stateful(metric: Metric, program: Program, outputs: Outputs) -> None:
+    """Record update_state, which gets copies; should the step fail, it is taken back."""
+
+    def call(rows: int) -> None:
+        y_true, y_pred = _shown_outputs(outputs, rows)
+        metric.keep_state()
+        if outputs.weight is None:
+            metric.update_state(y_true.copy(), y_pred.copy())
+        else:
+            weight = outputs.weight[:rows].copy()
+            metric.update_state(y_true.copy(), y_pred.copy(), sample_weight=weight)
+
+    program.python(call)
+    if program.training:
+        done = functools.partial(metric.take_back, keep=True)
+        program.commits.append(lambda: program.python(lambda rows: done()))
+
+
 def sums_of(
     metric: Metric, y_true: NDArray[Any], y_pred: NDArray[Any], weight: F32 | None
 ) -> NDArray[np.float64]:
     """Sums of weight times a metric's values, one for each row of outputs, and of weights."""
-    values = _returned(_who(metric), "call", metric.call(y_true, y_pred), y_pred.shape[:-1])
+    values = returned(_who(metric), "call", metric.call(y_true, y_pred), y_pred.shape[:-1])
     weights = np.broadcast_to(_weights(weight, len(values), values.shape), values.shape)
     return np.array([(weights * values.astype(np.float64)).sum(), weights.sum()])

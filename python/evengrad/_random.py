@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,18 @@ def set_seed(seed: int) -> None:
     generator().bit_generator.state = fresh.state
     with _lock:
         _restarts += 1
+
+
+@contextlib.contextmanager
+def seeded(source: np.random.Generator) -> Iterator[None]:
+    """Let the package's generator start from another for a while."""
+    ours = generator().bit_generator
+    before = ours.state
+    try:
+        ours.state = np.random.PCG64(int(source.integers(2**63))).state
+        yield
+    finally:
+        ours.state = before
 
 
 def spawn_seed() -> int:

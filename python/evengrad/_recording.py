@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _stack
+from evengrad import _python_functions, _stack
 from evengrad._names import Changes
 from evengrad._program import Outputs, Program
+from evengrad.activations import Spec
 from evengrad.layers.base import Layer, Shape
 from evengrad.layers.batch_normalization import BatchNormalization
 from evengrad.layers.dense import Dense
@@ -109,7 +110,7 @@ def _keeps_kernels(layer: Layer, of: type[Layer]) -> bool:
     return same and not layer.in_python
 
 
-def _foldable(layers: Sequence[Layer]) -> BatchNormalization | None:
+def foldable(layers: Sequence[Layer]) -> BatchNormalization | None:
     """Return a first normalization whose only consumer is a Dense, both trained."""
     lowest = _stack.lowest(layers)
     if lowest + 1 >= len(layers):
@@ -123,7 +124,8 @@ def _foldable(layers: Sequence[Layer]) -> BatchNormalization | None:
     return first if second.trainable and kernel is not None and kernel.trainable else None
 
 
-def _backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
+def backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
+    """Record the gradients of all variables, those of a folded normalization with its Dense."""
     folded = program.folded
     if not isinstance(folded, BatchNormalization):
         _stack.backward(program, layers, dy, need_dx=False)
@@ -133,12 +135,17 @@ def _backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
     cast("Dense", layers[above]).backward_folded(program, dy, folded)
 
 
-def _regularize(
+def regularize(
     program: Program, layers: Sequence[Layer], per_sample: int, result: NDArray[np.float64]
 ) -> None:
     """Add penalties to the loss and, where there are any, their slopes to the gradients."""
     trained = [v for layer in layers for v in layer.trainable_variables]
-    chosen = [(v, v.regularizer) for v in trained if v.regularizer is not None]
+    found = [(v, v.regularizer) for v in trained if v.regularizer is not None]
+    for variable, own in found:
+        if own.in_python:
+            gradient = program.gradients[variable] if program.training else None
+            _python_functions.record_penalty(own, variable, gradient, program, per_sample, result)
+    chosen = [(v, known) for v, known in found if not known.in_python]
     if not chosen:
         return
     gradients = [program.gradients[v] for v, _ in chosen] if program.training else None
@@ -185,9 +192,9 @@ def record_step(
     activation = None if last is None or last.in_python else getattr(last, "activation", None)
     kernel, fused = "", False
     if not loss.in_python:
-        kernel, fused = loss.kernel(activation.name if activation else "")
+        kernel, fused = loss.kernel(activation.name if isinstance(activation, Spec) else "")
     program.fused = last if fused else None
-    program.folded = _foldable(layers) if program.training else None
+    program.folded = foldable(layers) if program.training else None
 
     labels = np.zeros(capacity, np.int32) if loss.sparse else None
     output_shape = shape if last is None else last.output_shape
@@ -220,12 +227,12 @@ def record_step(
 
     norms, health = np.zeros(0), np.zeros(3)
     if optimizer is not None and dy is not None:
-        _backward(program, layers, dy)
-        _regularize(program, layers, per_sample, totals[:1])
+        backward(program, layers, dy)
+        regularize(program, layers, per_sample, totals[:1])
         if program.gradients:
             optimizer.build([v for layer in layers for v in layer.trainable_variables])
             norms = optimizer.record(program, health)
         program.commit()
     else:
-        _regularize(program, layers, per_sample, totals[:1])
+        regularize(program, layers, per_sample, totals[:1])
     return Recording(program, totals, before, places, list(program.gradients), norms, health)

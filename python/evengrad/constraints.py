@@ -1,13 +1,12 @@
 """What weights are brought back to after each update.
 
 Give one to a layer, by name or as an object: `Dense(10, kernel_constraint=MaxNorm(3))`. Norms are
-taken in float64, so that they are right for the largest and the smallest float32 numbers. Called
-by hand, a constraint returns a new array.
+taken in float64, right for all float32 numbers. Called by hand, a constraint returns a new array.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,11 +31,19 @@ Axis = int | Sequence[int]
 class Constraint(Configured):
     """Base class of the constraints: w itself.
 
+    One of your own derives from it and writes `__call__(self, w)`, in Python, with numpy; or it is
+    a function of an array. It runs after each update then; an exception takes the update back.
+
     Examples
     --------
-    >>> from evengrad import constraints
+    >>> import numpy as np
+    >>> from evengrad import constraints, layers
     >>> constraints.Constraint()([-1.0, 2.0])
     array([-1.,  2.], dtype=float32)
+    >>> class Between(constraints.Constraint):
+    ...     def __call__(self, w):
+    ...         return np.clip(w, -0.5, 0.5)
+    >>> layer = layers.Dense(3, kernel_constraint=Between())
     """
 
     def __call__(self, w: ArrayLike) -> NDArray[np.float32]:
@@ -65,8 +72,29 @@ class Constraint(Configured):
     def record(self, program: Program, value: F32) -> None:
         """Record the kernel over a variable."""
 
+    @property
+    def in_python(self) -> bool:
+        """Whether `__call__` says what it does."""
+        return type(self).__call__ is not Constraint.__call__
+
     def check(self, who: str, shape: tuple[int, ...], stored: int) -> None:
         """Raise where a variable of this shape, kept as an array of so many axes, does not fit."""
+
+
+class Function(Constraint):
+    """A function of the user's own; a file holds its registered name."""
+
+    _arguments = ("function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, w: ArrayLike) -> NDArray[Any]:
+        """Return what the function does."""
+        return self.function(w)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<constraint {getattr(self.function, '__name__', repr(self.function))}>"
 
 
 class NonNeg(Constraint):
@@ -265,9 +293,9 @@ def get(identifier: Any) -> Constraint | None:
 
     Parameters
     ----------
-    identifier : None, str, dict, Constraint or class
-        A name ("max_norm" or "MaxNorm"), what `serialize` returned, a constraint (returned as it
-        is) or a class derived from `Constraint`. None gives None.
+    identifier : None, str, dict, Constraint, class or function
+        A name ("max_norm" or "MaxNorm"), what `serialize` returned, a constraint, a class derived
+        from `Constraint`, or a function of an array. None gives None.
 
     Raises
     ------
@@ -282,7 +310,9 @@ def get(identifier: Any) -> Constraint | None:
     >>> constraints.get("max_norm")
     MaxNorm(max_value=2.0, axis=0)
     """
-    return _FAMILY.get(identifier)
+    if callable(identifier) and not isinstance(identifier, Constraint | type):
+        return Function(identifier)
+    return deserialize(identifier) if isinstance(identifier, Mapping) else _FAMILY.get(identifier)
 
 
 def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
@@ -315,4 +345,6 @@ def deserialize(config: Mapping[str, Any]) -> Constraint:
     >>> constraints.deserialize({"class_name": "NonNeg", "config": {}})
     NonNeg()
     """
+    if isinstance(config, Mapping) and config.get("class_name") == Function.__name__:
+        return Function.from_config(config["config"])
     return _FAMILY.deserialize(config)

@@ -69,6 +69,61 @@ def _nonfinite_error(
     return NonFiniteError(message, epoch=epoch, step=step, tensor=tensor, layer=layer, rows=rows)
 
 
+class GradientError(AssertionError):
+    """A gradient is not the derivative of what it belongs to; see `utils.check_gradients`.
+
+    Parameters
+    ----------
+    message : str
+        What is said: where, what is expected, what may be the cause.
+    tensor : str
+        "inputs" ("y_pred" of a loss, "weights" of a regularizer) or the path of a variable.
+    index : tuple of int or None
+        The element that is wrong most; None where there is no gradient of the right shape.
+    expected, got : float or None
+        There: the finite difference and the gradient.
+
+    Notes
+    -----
+    All but the message are attributes.
+
+    Examples
+    --------
+    >>> import evengrad
+    >>> issubclass(evengrad.GradientError, AssertionError)
+    True
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        tensor: str,
+        index: tuple[int, ...] | None = None,
+        expected: float | None = None,
+        got: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.tensor = tensor
+        self.index = index
+        self.expected = expected
+        self.got = got
+
+    def __reduce__(self) -> tuple[object, ...]:
+        where = self.tensor, self.index, self.expected, self.got
+        return _gradient_error, (str(self), *where)
+
+
+def _gradient_error(
+    message: str,
+    tensor: str,
+    index: tuple[int, ...] | None,
+    expected: float | None,
+    got: float | None,
+) -> GradientError:
+    return GradientError(message, tensor=tensor, index=index, expected=expected, got=got)
+
+
 class ModelFileError(ValueError):
     """A file is not what it should be: it is damaged, or holds something else; nothing was loaded.
 
@@ -111,7 +166,7 @@ _ONE_PATH = "layers follow one another; for shortcuts use Residual, inside or ar
 # Patterns of names that Keras has, and what to do instead.
 _INSTEAD = {
     "Model|Functional": "build an evengrad.Sequential; for shortcuts, layers.Residual",
-    "GradientTape": "call model.fit or model.train_on_batch",
+    "GradientTape": "call model.fit, or model.forward, model.backward and model.optimizer.step",
     "backend|ops": "arrays are numpy's: use numpy",
     "applications": "evengrad has dense layers only; there are no pretrained networks",
     "mixed_precision|DTypePolicy": "all of evengrad computes in float32",

@@ -2,7 +2,8 @@
 
 Give one to a layer, by name or as an object: `Dense(10, kernel_regularizer="l2")`. A step adds its
 gradient, l1 sign(w) + 2 l2 w, before norms and clipping; sums are taken in float64. Only variables
-that are trained are penalized. Called by hand, a regularizer returns the penalty of an array.
+that are trained are penalized. Called by hand, a regularizer returns the penalty of an array. One
+of your own has a formula of its own, in Python.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _validation
 from evengrad._family import Configured, Family
@@ -26,7 +27,8 @@ _LARGEST = 1e38  # twice that is still a float32
 class Regularizer(Configured):
     """Base class of the regularizers: l1 sum |w| + l2 sum w^2.
 
-    The kernels know this formula alone. To derive a class, set `l1` and `l2`.
+    To derive a class set `l1` and `l2`, which the kernels know, or write another formula in Python,
+    with numpy: `__call__` and `gradient`. It runs at each step then.
 
     Attributes
     ----------
@@ -35,11 +37,20 @@ class Regularizer(Configured):
 
     Examples
     --------
-    >>> from evengrad import regularizers
+    >>> import numpy as np
+    >>> from evengrad import regularizers, utils
     >>> class Weak(regularizers.Regularizer):
     ...     l2 = 1e-6
     >>> Weak()([1000.0])
     1.0
+    >>> class Orthogonal(regularizers.Regularizer):  # |w' w - 1|^2
+    ...     def __call__(self, x):
+    ...         return np.square(x.T @ x - np.eye(x.shape[1])).sum()
+    ...
+    ...     def gradient(self, x):
+    ...         return 4.0 * x @ (x.T @ x - np.eye(x.shape[1]))
+    >>> utils.check_gradients(Orthogonal()).error < 1e-6
+    True
     """
 
     l1: float = 0.0
@@ -56,6 +67,22 @@ class Regularizer(Configured):
         array = _validation.as_array(type(self).__name__, "x", x).astype(np.float64)
         total = self.l1 * np.abs(array).sum() if self.l1 else 0.0
         return float(total + self.l2 * np.square(array).sum() if self.l2 else total)
+
+    def gradient(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient of the penalty, in the shape of the array.
+
+        Parameters
+        ----------
+        x : ndarray
+            Read-only.
+        """
+        slope: NDArray[Any] = self.l1 * np.sign(x) + 2.0 * self.l2 * x
+        return slope
+
+    @property
+    def in_python(self) -> bool:
+        """Whether `__call__` and `gradient` say what it does."""
+        return len(unwritten(self)) < len(_OWN)
 
     def _factor(self, name: str, value: float | None, default: float) -> float:
         if value is None:
@@ -174,7 +201,8 @@ def get(identifier: Any) -> Regularizer | None:
     ValueError
         If the name is unknown.
     TypeError
-        If `identifier` is nothing of the above. A function is not: the kernels need its gradient.
+        If `identifier` is nothing of the above, or one of your own that lacks `__call__` or
+        `gradient`. A function is not, for its gradient is needed, too.
 
     Examples
     --------
@@ -192,7 +220,25 @@ def get(identifier: Any) -> Regularizer | None:
             "regularizer: OrthogonalRegularizer is not here; start from orthogonal kernels, "
             'kernel_initializer="orthogonal"'
         )
-    return _FAMILY.get(identifier)
+    return _complete(_FAMILY.get(identifier))
+
+
+_OWN = "__call__", "gradient"
+
+
+def unwritten(regularizer: Regularizer) -> list[str]:
+    """The methods of a regularizer of one's own that this one does not have."""
+    own = type(regularizer)
+    return [name for name in _OWN if getattr(own, name) is getattr(Regularizer, name)]
+
+
+def _complete(regularizer: Regularizer | None) -> Regularizer | None:
+    if regularizer is not None and regularizer.in_python and (missing := unwritten(regularizer)):
+        raise TypeError(
+            f"regularizer: {type(regularizer).__name__} does not define {' and '.join(missing)}; "
+            "it needs __call__(self, x), the penalty, and gradient(self, x), in the shape of x"
+        )
+    return regularizer
 
 
 def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:

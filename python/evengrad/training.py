@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _CHUNK_SECONDS = 0.05  # how long a replay may keep signals and callbacks waiting
 _MOST_AT_ONCE = 64  # batches of evaluation and prediction, likewise
-_MOST_SKIPPED = 10
+MOST_SKIPPED = 10
 
 
 class Epoch:
@@ -50,8 +50,11 @@ class Epoch:
         if not model.passes:
             return None
         kept, totals, health = model.totals, recording.totals.copy(), recording.health.copy()
+        states = [(m, m.snapshot()) for m in model.reported().values() if m.stateful]
 
         def put_back() -> None:
+            for metric, state in states:
+                metric.restore(state)
             recording.totals[...], recording.health[...] = totals, health
             model.totals = kept
 
@@ -101,7 +104,7 @@ class Epoch:
         recording, found = self.recording, dict[str, Any]()
         for (name, metric), place in zip(self.metrics.items(), recording.places, strict=True):
             metric.take(recording.totals[place])
-            value = metric.value(recording.totals[place])
+            value = metric.logged(recording.totals[place])
             found[name] = np.asarray(value, np.float32) if np.ndim(value) else float(value)
         return found | {"loss": math.nan} if self.spoilt else found
 
@@ -135,6 +138,8 @@ class Epoch:
 
     def _failed(self) -> None:
         self.recording.totals[...] = self.recording.before
+        for metric in self.metrics.values():
+            metric.take_back()
         failure = self.recording.program.failure
         assert failure is not None
         kind, where = failure
@@ -144,7 +149,7 @@ class Epoch:
             raise _changed(model.name, kind, where)
         model.skipped_in_a_row += 1
         model.skipped_steps += 1
-        if model.on_nonfinite == "skip" and model.skipped_in_a_row < _MOST_SKIPPED:
+        if model.on_nonfinite == "skip" and model.skipped_in_a_row < MOST_SKIPPED:
             self.done += 1
             return
         culprit = self._culprit(kind, where)
@@ -160,7 +165,10 @@ class Epoch:
 
     def _culprit(self, kind: str, where: int) -> _diagnosis.Culprit:
         if kind == "gradient":
-            return _diagnosis.of_gradient(self.model, self.recording, where)
+            recording = self.recording
+            return _diagnosis.of_gradient(
+                self.model, recording.variables[where], recording.norms[where]
+            )
         capacity = self.recording.program.capacity
         order = np.arange(len(self.data.x)) if self.order is None else self.order
         rows = order[self.done * capacity : (self.done + 1) * capacity]

@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _core, _names, _random, _validation
+from evengrad._check_gradients import check_gradients
+from evengrad._gradient_report import GradientReport, TensorReport
+from evengrad._soft_update import soft_update
+from evengrad.errors import GradientError
 from evengrad.saving.registration import (
     CustomObjectScope,
     custom_object_scope,
@@ -18,9 +22,10 @@ from evengrad.saving.registration import (
 )
 
 __all__ = [
-    "CustomObjectScope", "clear_session", "custom_object_scope", "get_custom_objects",
-    "get_registered_name", "get_registered_object", "register_keras_serializable",
-    "set_num_threads", "set_random_seed", "show_config", "to_categorical",
+    "CustomObjectScope", "GradientError", "GradientReport", "TensorReport", "check_gradients",
+    "clear_session", "custom_object_scope", "get_custom_objects", "get_registered_name",
+    "get_registered_object", "register_keras_serializable", "set_num_threads", "set_random_seed",
+    "show_config", "soft_update", "to_categorical",
 ]  # fmt: skip
 
 _MOST_THREADS = 1 << 16

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from evengrad.regularizers import Regularizer
 
 
+def _value(operand: Any) -> Any:
+    return operand.value if isinstance(operand, Variable) else operand
+
+
 class Variable:
     """An array of a layer, trainable or not.
 
@@ -48,6 +52,8 @@ class Variable:
     >>> v.value[...] = 3.0
     >>> v.numpy()
     array([[3., 3.]], dtype=float32)
+    >>> 2.0 * v + 1.0
+    array([[7., 7.]], dtype=float32)
     """
 
     dtype = "float32"
@@ -72,7 +78,7 @@ class Variable:
         self.regularizer = regularizer
         self.constraint = constraint
         self.shape: tuple[int, ...] = shape if array is None else array.shape
-        self._double, self._flat = double, flat
+        self.double, self._flat = double, flat
         self._allocate()
         if constraint is not None:
             constraint.check(f"Variable {self.path!r}", self.shape, self.storage.ndim)
@@ -86,7 +92,7 @@ class Variable:
 
     def _allocate(self) -> None:
         self.storage: NDArray[Any]
-        if self._double:
+        if self.double:
             self.storage = np.zeros(self.size)
         elif self.ndim == 2 and not self._flat:
             self.storage = tensor(*self.shape)
@@ -142,6 +148,52 @@ class Variable:
         if not finite:
             raise ValueError(f"Variable {self.path!r}: expected finite float32 numbers")
         self.value[...] = converted
+
+    def assign_add(self, value: ArrayLike) -> None:
+        """Add an array of the same shape, or a number."""
+        self.assign(self.value + np.asarray(value))
+
+    def assign_sub(self, value: ArrayLike) -> None:
+        """Subtract an array of the same shape, or a number."""
+        self.assign(self.value - np.asarray(value))
+
+    __array_priority__ = 1000.0  # numpy's arrays leave operators with a variable to it
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __neg__(self) -> Any:
+        return -self.value
+
+    def __add__(self, other: Any) -> Any:
+        return self.value + _value(other)
+
+    def __radd__(self, other: Any) -> Any:
+        return other + self.value
+
+    def __sub__(self, other: Any) -> Any:
+        return self.value - _value(other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return other - self.value
+
+    def __mul__(self, other: Any) -> Any:
+        return self.value * _value(other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return other * self.value
+
+    def __truediv__(self, other: Any) -> Any:
+        return self.value / _value(other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return other / self.value
+
+    def __matmul__(self, other: Any) -> Any:
+        return self.value @ _value(other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return other @ self.value
 
     def __array__(
         self, dtype: np.dtype[Any] | None = None, copy: bool | None = None

@@ -2,8 +2,8 @@
 
 Each function takes a float array of any shape and returns float32. The formulas, with parameters
 and their defaults, are those of the kernels: `evengrad._core.activations`. A layer takes a name
-("elu"), a function (`activations.elu`), or a function with arguments
-(`functools.partial(activations.elu, alpha=0.5)`).
+("elu"), a function (`activations.elu`), a function with arguments
+(`functools.partial(activations.elu, alpha=0.5)`), or an `Activation` of your own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from evengrad.activations.normalized import (
     softmax,
     softmax_spec,
 )
+from evengrad.activations.own import Activation, complete
 from evengrad.activations.piecewise import (
     hard_shrink,
     hard_sigmoid,
@@ -53,9 +54,11 @@ from evengrad.activations.smooth import (
     tanh,
     tanh_shrink,
 )
+from evengrad.saving import registration
 
 __all__ = [
-    "Spec", "celu", "deserialize", "elu", "exponential", "gelu", "gelu_tanh", "get", "hard_shrink",
+    "Activation", "Spec", "celu", "deserialize", "elu", "exponential", "gelu", "gelu_tanh", "get",
+    "hard_shrink",
     "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid",
     "log_softmax", "mish", "relu", "relu6", "selu", "serialize", "sigmoid", "silu", "soft_shrink",
     "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "swish",
@@ -81,24 +84,24 @@ _SPECS: dict[str, Callable[..., Spec]] = {
     "log_softmax": log_softmax_spec,
 }
 
-Identifier = str | Callable[..., Any] | Mapping[str, Any] | Spec | None
+Identifier = str | Callable[..., Any] | Mapping[str, Any] | Spec | Activation | None
 
 
-def get(identifier: Identifier) -> Spec:
+def get(identifier: Identifier) -> Spec | Activation:
     """Return what a layer records for an activation.
 
     Parameters
     ----------
-    identifier : str, function, functools.partial, dict or None
-        A name, a function from here, one with arguments by name, or what `serialize` returned.
-        None stands for linear.
+    identifier : str, function, functools.partial, dict, Activation or None
+        A name, a function from here, one with arguments by name, what `serialize` returned, or one
+        of your own, which is returned as it is. None stands for linear.
 
     Raises
     ------
     ValueError
         If there is none of that name, the message lists them; or if an argument is out of range.
     TypeError
-        If an argument is missing or unknown.
+        If an argument is missing or unknown, or it is a function whose derivative is not known.
 
     Examples
     --------
@@ -111,8 +114,10 @@ def get(identifier: Identifier) -> Spec:
     """
     if identifier is None:
         return Spec("linear")
-    if isinstance(identifier, Spec):
-        return identifier
+    if isinstance(identifier, type) and issubclass(identifier, Activation):
+        identifier = identifier()
+    if isinstance(identifier, Spec | Activation):
+        return identifier if isinstance(identifier, Spec) else complete(identifier)
     if isinstance(identifier, Mapping):
         return _with_arguments(identifier.get("class_name"), identifier.get("config", {}))
     if isinstance(identifier, functools.partial):
@@ -122,10 +127,19 @@ def get(identifier: Identifier) -> Spec:
     return _with_arguments(identifier, {})
 
 
-def _with_arguments(function: Any, arguments: Mapping[str, Any]) -> Spec:
+def _with_arguments(function: Any, arguments: Mapping[str, Any]) -> Spec | Activation:
+    own: type[Activation] | None = registration.find(function, "activation", Activation)
+    if own is not None:
+        return complete(own.from_config(arguments))
     name = function if isinstance(function, str) else getattr(function, "__name__", "")
     name = ALIASES.get(name, name)
-    if name not in FUNCTIONS or not (isinstance(function, str) or FUNCTIONS[name] is function):
+    if callable(function) and FUNCTIONS.get(name) is not function:
+        raise TypeError(
+            f"activation: expected a name, a function of evengrad.activations or an Activation, "
+            f"got {function!r}, whose derivative cannot be found automatically. Write a class "
+            "derived from evengrad.activations.Activation with call(self, x) and slope(self, x, y)"
+        )
+    if name not in FUNCTIONS:
         names = ", ".join(sorted([*FUNCTIONS, *ALIASES]))
         raise ValueError(f"activation: expected one of {names}, got {function!r}")
     try:
@@ -143,7 +157,7 @@ def serialize(activation: Identifier) -> str | dict[str, Any]:
 
     Parameters
     ----------
-    activation : str, function, partial or Spec
+    activation : str, function, partial, Spec or Activation
         What `get` takes.
 
     Examples
@@ -155,7 +169,11 @@ def serialize(activation: Identifier) -> str | dict[str, Any]:
     >>> activations.serialize(partial(activations.elu, alpha=0.5))
     {'class_name': 'elu', 'config': {'alpha': 0.5}}
     """
-    name, values = get(activation)
+    found = get(activation)
+    if isinstance(found, Activation):
+        name = registration.name_of(type(found), "activation")
+        return {"class_name": name, "config": found.get_config()}
+    name, values = found
     if name == "relu_general":
         name = "relu"
         ceiling, slope, start = values
@@ -169,7 +187,7 @@ def serialize(activation: Identifier) -> str | dict[str, Any]:
     return {"class_name": name, "config": given} if given else name
 
 
-def deserialize(config: str | Mapping[str, Any]) -> Spec:
+def deserialize(config: str | Mapping[str, Any]) -> Spec | Activation:
     """Return what `serialize` was given, as `get` does.
 
     Parameters

@@ -43,7 +43,7 @@ class Spec(NamedTuple):
             y = program.over(x)
             getattr(program, f"{self.name}_forward")(x, y)
         else:
-            needs_input = _core.activations[self.name].needs_input and program.training
+            needs_input = _core.activations[self.name].needs_input and program.differentiable
             y = program.like(x) if needs_input else program.over(x)
             program.activation_forward(self.name, x, y, self.parameters)
             if needs_input:

@@ -62,7 +62,7 @@ class Auto(RandomInitializer):
         """Gain of the activation."""
         return calculate_gain(self._spec)
 
-    def suited_to(self, activation: activations.Spec) -> Auto:
+    def suited_to(self, activation: activations.Spec | activations.Activation) -> Auto:
         """Return itself, or where the layer decides one for `activation` on the same draws."""
         if self._spec is not None:
             return self

@@ -66,7 +66,8 @@ def calculate_gain(activation: Any) -> float:
     name = getattr(function, "__name__", repr(function))
     if callable(inner) and activations.FUNCTIONS.get(name) is not function:
         return _gain(inner, name)
-    return _gain_of(activations.get(inner))
+    found = activations.get(inner)
+    return _gain_of(found) if isinstance(found, Spec) else _gain(found, found.name)
 
 
 @functools.lru_cache(maxsize=256)

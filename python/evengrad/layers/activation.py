@@ -20,8 +20,9 @@ class Activation(Layer):
 
     Parameters
     ----------
-    activation : str, function or partial of evengrad.activations
-        For instance "elu", `activations.elu` or `partial(activations.elu, alpha=0.5)`.
+    activation : str, function or partial of evengrad.activations, or Activation
+        For instance "elu", `activations.elu` or `partial(activations.elu, alpha=0.5)`; or one of
+        your own, see `activations.Activation`.
     **kwargs
         Of `Layer`: name, trainable, input_shape.
 
@@ -34,7 +35,7 @@ class Activation(Layer):
 
     def __init__(self, activation: activations.Identifier, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.activation = activations.get(activation)
+        self.activation: activations.Spec | activations.Activation = activations.get(activation)
 
     def forward(self, program: Program, x: F32) -> F32:
         """Record f, over x where nothing else needs x."""

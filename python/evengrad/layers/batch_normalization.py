@@ -199,7 +199,8 @@ class BatchNormalization(Layer):
         batch = np.zeros(x.shape[1]), np.zeros(x.shape[1])
         xhat = program.like(x) if program.folded is self else None
         handle = program.batch_norm_forward(x, gamma, beta, y, *batch, self.epsilon, xhat)
-        program.saved[self] = handle if xhat is None else xhat
+        program.saved[self] = handle
+        program.saved[self, "xhat"] = xhat
         program.keep(x)
         program.commits.append(
             lambda: program.batch_norm_moving(

@@ -24,7 +24,7 @@ class Dense(Layer):
     ----------
     units : int, at least 1
         Size of the output's last axis.
-    activation : str, function or partial of evengrad.activations, optional
+    activation : str, function or partial of evengrad.activations, or Activation, optional
         Default: linear.
     use_bias : bool
         Leave it out before a batch normalization, which subtracts it anyway.
@@ -119,7 +119,7 @@ class Dense(Layer):
         """Whether the kernel is there and its initializer "auto"."""
         return self.kernel is not None and isinstance(self.kernel_initializer, initializers.Auto)
 
-    def suit(self, follower: activations.Spec) -> None:
+    def suit(self, follower: activations.Spec | activations.Activation) -> None:
         """Scale the kernel, if it is as "auto" drew it, to the activation of the layer behind."""
         assert self.kernel is not None
         assert isinstance(self.kernel_initializer, initializers.Auto)
@@ -157,7 +157,7 @@ class Dense(Layer):
         y = program.tensor(self.units, len(x) // program.capacity)
         bias = None if self.bias is None else self.bias.storage
         program.dense_forward(x, self.kernel.storage, bias, y)
-        if program.training:
+        if program.differentiable:
             program.keep(x)
             program.saved[self] = x
         return self.activation.record(program, y, self)
@@ -185,7 +185,7 @@ class Dense(Layer):
             dy,
             dkernel,
             self.gradient(program, self.bias),
-            program.saved[before],
+            program.saved[before, "xhat"],
             None if before.gamma is None else before.gamma.storage,
             None if before.beta is None else before.beta.storage,
             before.gradient(program, before.gamma),

@@ -172,6 +172,46 @@ class Loss(Versioned, Configured):
             return each.reshape(x.shape[:-1])
         return np.float32(result[0] / result[1])
 
+    def value_and_gradient(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, NDArray[np.float32]]:
+        """Return the reduced loss and its derivative by y_pred, for `model.backward`.
+
+        Parameters
+        ----------
+        y_true, y_pred : array_like
+            As for a call.
+        sample_weight : array_like (n,), optional
+            Weights of samples.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they do not fit, or reduction is "none".
+
+        Examples
+        --------
+        >>> from evengrad import losses
+        >>> losses.MeanSquaredError().value_and_gradient([[1.0], [5.0]], [[2.0], [2.0]])
+        (5.0, array([[ 1.],
+               [-3.]], dtype=float32))
+        """
+        if self.reduction in (None, "none"):
+            raise ValueError(
+                f"{self.name}: expected a loss that is reduced to one number, got "
+                f"reduction={self.reduction!r}; use 'sum_over_batch_size' or 'sum'"
+            )
+        x = _validation.features(self.name, "y_pred", y_pred)
+        truth = self.convert(self.name, y_true, len(x), x.shape[1:])
+        weight = None
+        if sample_weight is not None:
+            weight = _validation.sample_weights(self.name, sample_weight, len(x))
+        program, outputs = outputs_of(x, truth, sparse=self.sparse, weight=weight)
+        result, dy = np.zeros(2), program.like(outputs.y)
+        self.record(program, "" if self.in_python else self.kernel("")[0], outputs, dy, result)
+        program.run(len(x))
+        return float(result[0] / result[1]), np.array(dy, order="C").reshape(x.shape)
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal loss."""
         return {"name": self.name, "reduction": self.reduction}

@@ -143,13 +143,15 @@ def get(
 
 def _complete(metric: Metric) -> Metric:
     kind = type(metric)
-    if isinstance(metric, Mean | Sum):
+    if isinstance(metric, Mean | Sum) and not metric.stateful:
         raise TypeError(f"metrics: {kind.__name__} is of values and fed by hand only")
     if not metric.in_python and kind.record is Metric.record:
         raise TypeError(
             f"metrics: {kind.__name__} does not define call(self, y_true, y_pred), one value a "
-            "sample; only means of such values can be computed in training"
+            "sample, nor update_state(self, y_true, y_pred, sample_weight=None) and result(self)"
         )
+    if metric.stateful and kind.result is Metric.result and not isinstance(metric, Mean | Sum):
+        raise TypeError(f"metrics: {kind.__name__} does not define result(self)")
     return metric
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evengrad import _core, _python, _validation
+from evengrad import _core, _python, _validation, initializers
 from evengrad._family import Configured
 from evengrad._names import Versioned, snake_case
 from evengrad._program import Outputs, Program, outputs_of
 from evengrad.losses.base import Loss
+from evengrad.variable import Variable
 
 if TYPE_CHECKING:
     from evengrad._core import F64
@@ -22,7 +24,9 @@ class Metric(Versioned, Configured):
     """Base of the metrics, given to `compile` or fed by hand, and of metrics of your own.
 
     A metric keeps sums, to which each batch adds, and makes its result of them. One of your own
-    says what it does in Python, with numpy: `call`, whose values are averaged.
+    says what it does in Python, with numpy: `call`, whose values are averaged; or, as in Keras,
+    `update_state(y_true, y_pred, sample_weight=None)` and `result`, with variables that
+    `add_variable` makes. `reset_state` makes these 0 again, at the start of each epoch.
 
     Parameters
     ----------
@@ -45,9 +49,20 @@ class Metric(Versioned, Configured):
     ...         return np.abs(y_true - y_pred).max(axis=-1)
     >>> float(Worst()([[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 0.0]]))
     1.5
+    >>> class Largest(metrics.Metric):
+    ...     def __init__(self, name="largest", **kwargs):
+    ...         super().__init__(name=name, **kwargs)
+    ...         self.largest = self.add_variable((), "zeros", name="largest")
+    ...
+    ...     def update_state(self, y_true, y_pred, sample_weight=None):
+    ...         self.largest.assign(np.maximum(self.largest, np.abs(y_true - y_pred).max()))
+    ...
+    ...     def result(self):
+    ...         return self.largest.value
+    >>> float(Largest()(np.zeros((2, 2)), np.array([[0.0, 3.0], [2.0, 0.0]])))
+    3.0
     """
 
-    _sums: F64 | None
     sparse: ClassVar[bool] = False  # y_true: class numbers
     _direction: str | None = None  # in which it is better: "up" or "down", as Keras has it
     strict: ClassVar[bool] = False  # of the other kind of truth it makes no sense
@@ -55,18 +70,94 @@ class Metric(Versioned, Configured):
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         self.name = name or snake_case(type(self).__name__)
         _validation.check_dtype(self.name, dtype)
-        self.reset_state()
+        self._sums: F64 | None = None
+        self._variables: list[Variable] = []
+        self._kept: dict[str, Any] | None = None
 
     def reset_state(self) -> None:
-        """Start again."""
-        self._keep(None)
+        """Start again: sums and variables at 0."""
+        self._sums = None
+        for variable in self._variables:
+            variable.assign(np.zeros(variable.shape))
 
-    def _keep(self, sums: F64 | None) -> None:
-        object.__setattr__(self, "_sums", sums)  # no change that recordings look at
+    # -- with a state of its own
+
+    def add_variable(
+        self,
+        shape: Sequence[int] = (),
+        initializer: str | initializers.Initializer = "zeros",
+        dtype: Any = None,
+        aggregation: Any = None,
+        name: str | None = None,
+    ) -> Variable:
+        """Make a variable that a metric of your own keeps; in float64, for long sums.
+
+        Parameters
+        ----------
+        shape : sequence of int, default ()
+        initializer : str or Initializer, default "zeros"
+        dtype, aggregation
+            Accepted for Keras' sake.
+        name : str, optional
+            Default "variable", numbered.
+        """
+        del dtype, aggregation
+        name = name or f"variable_{len(self._variables)}"
+        values, path = initializers.of_layer(initializer)(tuple(shape)), f"{self.name}/{name}"
+        made = Variable(values, name=name, path=path, trainable=False, double=True)
+        self._variables.append(made)
+        return made
+
+    def add_weight(
+        self,
+        shape: Sequence[int] = (),
+        initializer: str | initializers.Initializer = "zeros",
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> Variable:
+        """Make a variable; see `add_variable`.
+
+        Parameters
+        ----------
+        shape, initializer, dtype, name
+            As of `add_variable`.
+        """
+        return self.add_variable(shape, initializer, dtype, None, name)
+
+    @property
+    def variables(self) -> list[Variable]:
+        """Those that add_variable made."""
+        return list(self._variables)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether `update_state` and `result` of one's own say what the metric does."""
+        return type(self).update_state is not Metric.update_state
 
     def take(self, sums: F64) -> None:
         """Let `result` be that of these sums, which a program has filled."""
-        self._keep(sums.copy())
+        self._sums = sums.copy()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that `update_state` may change."""
+        kept = {k: copy.copy(v) for k, v in vars(self).items() if k not in ("_kept", "_variables")}
+        return kept | {"_variables": [(v, v.storage.copy()) for v in self._variables]}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Be as when `snapshot` returned this."""
+        for variable, storage in kept.pop("_variables"):
+            variable.storage[...] = storage
+        vars(self).update(kept)
+
+    def keep_state(self) -> None:
+        """Keep what the next batch will change, in case that its step is left out."""
+        self._kept = self.snapshot()
+
+    def take_back(self, keep: bool = False) -> None:
+        """Be as before the last batch; with keep=True be done with it instead."""
+        kept, self._kept = self._kept, None
+        if kept is not None and not keep:
+            self.restore(kept)
 
     def call(self, y_true: NDArray[Any], y_pred: NDArray[np.float32]) -> NDArray[Any]:
         """Return the values of a batch; for metrics of your own.
@@ -85,8 +176,8 @@ class Metric(Versioned, Configured):
 
     @property
     def in_python(self) -> bool:
-        """Whether `call` says what the metric does."""
-        return type(self).call is not Metric.call
+        """Whether `call`, or `update_state`, says what the metric does."""
+        return type(self).call is not Metric.call or self.stateful
 
     def recording_reads(self, name: str) -> bool:
         """Whether a recording depends on this attribute: what Python reads is read at each step."""
@@ -96,7 +187,7 @@ class Metric(Versioned, Configured):
     def size(self, outputs: int) -> int:
         """Return the number of sums for rows of that many outputs."""
         del outputs
-        return 2
+        return 0 if self.stateful else 2
 
     def record(self, program: Program, outputs: Outputs, sums: F64) -> None:
         """Record what a batch adds to the sums."""
@@ -117,6 +208,12 @@ class Metric(Versioned, Configured):
     def value(self, sums: F64) -> Any:
         """Return the result of sums, a number or an array: here the first over the second."""
         return sums[0] / sums[1] if sums[1] else 0.0
+
+    def logged(self, sums: F64) -> Any:
+        """Return what training and evaluation report, given the sums that they have filled."""
+        if not self.stateful:
+            return self.value(sums)
+        return _validation.as_array(self.name, "what result returns", self.result())
 
     def update_state(
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
@@ -162,7 +259,8 @@ class Metric(Versioned, Configured):
         return {"name": self.name}
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}={self.result()}>"
+        result = "" if self.stateful else f"={self.result()}"
+        return f"<{type(self).__name__} {self.name}{result}>"
 
 
 class RowMean(Metric):

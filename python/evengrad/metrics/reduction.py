@@ -40,6 +40,11 @@ class _OfValues(Metric):
         self.update_state(values, sample_weight)
         return np.float32(self.result())
 
+    @property
+    def stateful(self) -> bool:
+        """Whether a derived class has an update_state of its own."""
+        return type(self).update_state is not _OfValues.update_state
+
     def sums_of(self, values: F64, weight: F64) -> F64:
         """Return what weighted values add to the sums."""
         raise NotImplementedError(f"{type(self).__name__}.sums_of")

@@ -50,7 +50,8 @@ def get(identifier: str | Optimizer | Mapping[str, Any]) -> Optimizer:
     Adagrad(learning_rate=0.001, initial_accumulator_value=0.1, epsilon=1e-07)
     """
     if isinstance(identifier, Optimizer):
-        if type(identifier).record_update is Optimizer.record_update:
+        own = type(identifier)
+        if own.record_update is Optimizer.record_update and not identifier.in_python:
             raise TypeError(
                 f"optimizer: expected one with an update of its own, got {identifier!r}; "
                 "use SGD, Adam or another of evengrad.optimizers"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from evengrad.errors import NonFiniteError
 
 if TYPE_CHECKING:
     from evengrad._core import F32
-    from evengrad.optimizers.base import Optimizer
+    from evengrad._own_loop import OwnLoop
+    from evengrad.optimizers._by_hand import ByHand
     from evengrad.variable import Variable
 
 
@@ -27,7 +28,7 @@ class Recorded(NamedTuple):
     program: Program
 
 
-def apply(optimizer: Optimizer, gradients: list[Any], variables: Iterable[Variable] | None) -> None:
+def apply(optimizer: ByHand, gradients: list[Any], variables: Iterable[Variable] | None) -> None:
     """Do one step; nothing is changed where it cannot be done."""
     who = f"{type(optimizer).__name__}.apply"
     if not gradients:
@@ -52,9 +53,29 @@ def apply(optimizer: Optimizer, gradients: list[Any], variables: Iterable[Variab
     optimizer.counter[0] += 1
 
 
-def _variables(
-    who: str, optimizer: Optimizer, variables: Iterable[Variable] | None
-) -> list[Variable]:
+def waiting(optimizer: ByHand, models: Sequence[OwnLoop | None]) -> OwnLoop:
+    """The one model among these whose gradients wait for a step with the optimizer."""
+    who = f"{type(optimizer).__name__}.step"
+    those = [
+        model
+        for model in models
+        if model is not None and model.waits_for_step and model.optimizer is optimizer
+    ]
+    if not those:
+        raise ValueError(
+            f"{who}: there are no gradients that wait for it; call forward and backward of a model "
+            "that is compiled with this optimizer before each step"
+        )
+    if len(those) > 1:
+        names = " and ".join(model.name for model in those)
+        raise ValueError(
+            f"{who}: expected gradients of one model, got those of {names}; compile each with an "
+            "optimizer of its own"
+        )
+    return those[0]
+
+
+def _variables(who: str, optimizer: ByHand, variables: Iterable[Variable] | None) -> list[Variable]:
     if variables is not None:
         return list(variables)
     if not optimizer.built:
@@ -94,7 +115,7 @@ def _gradient(who: str, variable: Variable, gradient: Any) -> NDArray[np.float32
     return array
 
 
-def _program(optimizer: Optimizer, variables: list[Variable]) -> Program:
+def _program(optimizer: ByHand, variables: list[Variable]) -> Program:
     known = optimizer._eager
     version = optimizer.version, *[v.shaping for v in variables]
     if known and known.version == version and known.variables == variables:

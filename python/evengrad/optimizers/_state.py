@@ -100,6 +100,10 @@ class Stateful(Rated):
         self.build(variables)
         return [self._slot(name, variables) for group in self.slot_names for name in group]
 
+    def slot(self, name: str, variable: Variable) -> F32:
+        """Return the live array that is kept for a variable under one of `slot_names`."""
+        return self._slots[variable][name].value
+
     def _slot(self, name: str, variables: Sequence[Variable]) -> list[F32]:
         return [self._slots[v][name].storage for v in variables]
 

@@ -8,12 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evengrad import _validation
 from evengrad._program import Program
-from evengrad.optimizers import _eager
+from evengrad._python_functions import record_constraint
+from evengrad.optimizers import _python
+from evengrad.optimizers._by_hand import ByHand
 from evengrad.optimizers._rates import Rate
-from evengrad.optimizers._state import ACCUMULATOR, AVERAGE, Stateful
+from evengrad.optimizers._state import ACCUMULATOR, AVERAGE
 from evengrad.optimizers.clipping import ByGlobalNorm, ByNorm, ByValue, Clipping
 from evengrad.optimizers.clipping import get as get_clipping
 from evengrad.optimizers.clipping import serialize as serialize_clipping
@@ -37,11 +40,13 @@ class Lists(NamedTuple):
     clip: str
 
 
-class Optimizer(Stateful):
+class Optimizer(ByHand):
     """Base of the optimizers.
 
     A step averages the accumulated gradients, clips them, shrinks the variables by weight decay,
-    updates them, moves their averages and applies constraints, in this order.
+    updates them, moves their averages and applies constraints, in this order. An optimizer of your
+    own, in Python with numpy, has `slot_names` for what it keeps beside each variable, and
+    `update_step`; what it raises takes the step back.
 
     Parameters
     ----------
@@ -91,9 +96,18 @@ class Optimizer(Stateful):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from evengrad import optimizers
     >>> optimizers.get("adam")
     Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-07, amsgrad=False)
+    >>> class Signs(optimizers.Optimizer):
+    ...     slot_names = (("mean",),)
+    ...
+    ...     def update_step(self, gradient, variable, learning_rate):
+    ...         mean = self.slot("mean", variable)
+    ...         mean += 0.1 * (gradient - mean)
+    ...         variable.value[...] -= learning_rate * np.sign(mean)
+    >>> optimizer = Signs(learning_rate=0.01, clipnorm=1.0)
     """
 
     def __init__(
@@ -140,7 +154,6 @@ class Optimizer(Stateful):
             "gradient_accumulation_steps", gradient_accumulation_steps, 2
         )
         self.excluded: tuple[frozenset[Variable], str] = (frozenset(), "")
-        self._eager: _eager.Recorded | None = None
 
     def _threshold(self, name: str, value: float | None) -> float | None:
         return None if value is None else self._check(name, value, open_low=True)
@@ -234,50 +247,58 @@ class Optimizer(Stateful):
         variables = list(program.gradients)
         values, gradients = [v.storage for v in variables], list(program.gradients.values())
         slots, decays = self.slots(variables), self._decays(variables)
+        lists = Lists(values, gradients, slots, norms, self.clip[0])
+        undo = _python.Undo([s for v in variables for s in self._changed(v)])
+        if self.in_python or any(v.constraint and v.constraint.in_python for v in variables):
+            undo.record(program)
         if self.gradient_accumulation_steps:
             program.carry(gradients, self._slot(ACCUMULATOR, variables))
-        lists = Lists(values, gradients, slots, norms, self.clip[0])
-        self.record_update(program, lists, decays)
+        if self.in_python:
+            _python.record_update(self, program, lists, decays, variables, undo)
+        else:
+            self.record_update(program, lists, decays)
         if self.use_ema:
             averages, every = self._slot(AVERAGE, variables), self.ema_overwrite_frequency
             program.average(values, averages, self.ema_momentum, every or 0)
         for variable in variables:
-            if variable.constraint is not None:
+            if variable.constraint is None:
+                continue
+            if variable.constraint.in_python:
+                record_constraint(variable.constraint, variable, program, undo)
+            else:
                 variable.constraint.record(program, variable.storage)
         return norms
+
+    def _changed(self, variable: Variable) -> list[F32]:
+        """What a step changes for a variable: itself and its state."""
+        return [variable.storage, *(slot.storage for slot in self._slots[variable].values())]
 
     def record_update(self, program: Program, lists: Lists, decays: F64 | None) -> None:
         """Record the kernel."""
         raise NotImplementedError(f"{type(self).__name__}.record_update")
 
-    # -- use
+    @property
+    def in_python(self) -> bool:
+        """Whether `update_step` says what it does."""
+        return type(self).update_step is not Optimizer.update_step
 
-    def apply(
-        self, grads: Sequence[Any], trainable_variables: Iterable[Variable] | None = None
+    def update_step(
+        self, gradient: NDArray[np.float32], variable: Variable, learning_rate: float
     ) -> None:
-        """Do one step with gradients of your own.
+        """Update a variable; for optimizers of your own, in Python.
 
         Parameters
         ----------
-        grads : sequence of array_like
-            One for each variable, of its shape; a variable whose gradient is None is left out.
-        trainable_variables : iterable of Variable, optional
-            Default: those that the optimizer is built for.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If gradients and variables do not fit; nothing has been updated then.
-        NonFiniteError
-            If a gradient is not finite; likewise.
+        gradient : ndarray
+            In the variable's shape, read-only, clipped; weight decay is done.
+        variable : Variable
+            Write into `variable.value`.
+        learning_rate : float
+            Of this step, whose number is `self.iterations`, from 0.
         """
-        _eager.apply(self, list(grads), trainable_variables)
-
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> int:
-        """Do one step with pairs of gradient and variable, see `apply`; return the steps done."""
-        pairs = list(grads_and_vars)
-        self.apply([g for g, _ in pairs], [v for _, v in pairs])
-        return int(self.counter[0])
+        raise NotImplementedError(
+            f"{type(self).__name__}: write update_step(self, gradient, variable, learning_rate)"
+        )
 
     # -- configuration
 
@@ -302,9 +323,6 @@ class Optimizer(Stateful):
         if isinstance(rate, Mapping):
             config = {**config, "learning_rate": deserialize(rate, custom_objects)}
         return cls(**config)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_eager": None}
 
     def __repr__(self) -> str:
         shared = inspect.signature(Optimizer.__init__).parameters

@@ -44,6 +44,9 @@ def _kinds() -> dict[str, _Kind]:
 
     return {
         "activation": _Kind(activations.Spec, activations.serialize, activations.deserialize),
+        "own activation": _Kind(
+            activations.Activation, activations.serialize, activations.deserialize
+        ),
         "layer": _Kind(layers.Layer, layers.serialize, layers.deserialize),
         "model": _Kind(_stack.Stack, layers.serialize, layers.deserialize),
         "initializer": _Kind(
