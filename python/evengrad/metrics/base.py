@@ -135,8 +135,9 @@ class Metric(Versioned, Configured):
         return type(self).update_state is not Metric.update_state
 
     def take(self, sums: F64) -> None:
-        """Let `result` be that of these sums, which a program has filled."""
-        self._sums = sums.copy()
+        """Let `result` be that of these sums, if there are any, which a program has filled."""
+        if sums.size:
+            self._sums = sums.copy()
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that `update_state` may change."""
@@ -211,7 +212,7 @@ class Metric(Versioned, Configured):
 
     def logged(self, sums: F64) -> Any:
         """Return what training and evaluation report, given the sums that they have filled."""
-        if not self.stateful:
+        if sums.size:
             return self.value(sums)
         return _validation.as_array(self.name, "what result returns", self.result())
 
