@@ -201,14 +201,19 @@ class Compiled:
             self._seed = _random.spawn_seed()
         return self._seed
 
-    def _prediction(self, rows: int) -> _recording.Prediction:
+    def _prediction(self, rows: int, *, reuse: bool = False) -> _recording.Prediction:
+        if reuse:
+            rows = self._programs.room("predict", rows)
         return self._programs.get(
             ("predict", rows),
             self.layers,
             lambda: _recording.record_prediction(self.layers, self.sample_shape(), rows),
         )
 
-    def _step(self, rows: int, *, train: bool) -> _recording.Recording:
+    def _step(self, rows: int, *, train: bool, reuse: bool = False) -> _recording.Recording:
+        """A recording for so many rows; to `reuse` it, for the most that were asked for so."""
+        if reuse:
+            rows = self._programs.room("train" if train else "evaluate", rows)
         optimizer = self.optimizer if train else None
         loss = self.compiled_loss("fit")
 

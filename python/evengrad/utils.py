@@ -8,6 +8,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _core, _names, _random, _validation
+from evengrad._dataset import PyDataset
+
+__all__ = [
+    "PyDataset",
+    "Sequence",
+    "clear_session",
+    "set_num_threads",
+    "set_random_seed",
+    "show_config",
+    "to_categorical",
+]
+
+Sequence = PyDataset  # Keras' other name of it
 
 _MOST_THREADS = 1 << 16
 
