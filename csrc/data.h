@@ -1,15 +1,30 @@
 // How samples come in and go out: gather a batch, scatter its results, change the length of rows.
 #pragma once
 #include "parallel.h"
+#include "sources.h"
 
 namespace evengrad::EVENGRAD_TARGET {
 
-// Sample by sample, `columns` numbers a row, from a row-major source into padded rows.
-static inline void copy_in(const float* from, const Tensor& to, int64_t sample) {
+// A row of the source into the rows of a sample, sample by sample `columns` numbers each. Returns
+// whether its numbers are legal.
+static bool convert_in(const Source& source, const char* from, const Tensor& to, int64_t sample) {
+  const int64_t bytes = to.columns * size_of(source.dtype);
+  bool legal = true;
   for (int64_t k = 0; k < to.per_sample; ++k) {
     float* row = to.data + (sample * to.per_sample + k) * to.pitch;
-    __builtin_memcpy(row, from + k * to.columns, static_cast<size_t>(to.columns) * sizeof(float));
+    legal &= convert(from + k * bytes, source, to.columns, row);
   }
+  return legal;
+}
+static inline bool copy_in(const Source& source, int64_t at, const Tensor& to, int64_t sample) {
+  const char* from = static_cast<const char*>(source.data) + at * source.pitch;
+  if (!source.trusted) return convert_in(source, from, to, sample);
+  const auto bytes = static_cast<size_t>(to.columns) * sizeof(float);
+  for (int64_t k = 0; k < to.per_sample; ++k) {
+    float* row = to.data + (sample * to.per_sample + k) * to.pitch;
+    __builtin_memcpy(row, from + static_cast<size_t>(k) * bytes, bytes);
+  }
+  return true;
 }
 
 // What runs in place over the batch runs over its padding: exp of exp of exp, from step to step.
@@ -23,19 +38,14 @@ static inline void clear_padding(const Tensor& to, int64_t sample) {
 // Every index is checked where it is used: another thread may have changed the user's memory.
 static void gather(const Gather& a, const Step& step, const Team& team) {
   const Range samples = part(step.rows, team);
-  const int64_t width = a.x.per_sample * a.x.columns;
   for (int64_t i = samples.begin; i < samples.end; ++i) {
     const int64_t at = step.order ? step.order[step.first + i] : step.first + i;
-    if (at < 0 || at >= step.source_rows) {
-      fail(step.control, Failure::kIndex, at);
-      return;
-    }
-    copy_in(step.x + at * width, a.x, i);
+    if (at < 0 || at >= step.source_rows) return fail(step.control, Failure::kIndex, at);
+    if (!copy_in(step.x, at, a.x, i)) return fail(step.control, Failure::kInput, at);
     clear_padding(a.x, i);
-    if (a.labels) a.labels[i] = static_cast<const int32_t*>(step.y)[at];
-    if (a.target.data) {
-      const int64_t length = a.target.per_sample * a.target.columns;
-      copy_in(static_cast<const float*>(step.y) + at * length, a.target, i);
+    if (a.labels) a.labels[i] = step.labels[at];
+    if (a.target.data && !copy_in(step.target, at, a.target, i)) {
+      return fail(step.control, Failure::kTarget, at);
     }
     if (a.weight) a.weight[i] = step.weight ? step.weight[at] : 1.0f;
   }

@@ -45,12 +45,37 @@ struct Team {
 
 // What went wrong in a step; the step is then left out and the replay ends.
 // kCall: a call between two regions that the caller of the replay knows more about.
-enum class Failure : int32_t { kNone, kGradient, kLoss, kLabel, kIndex, kCall };
+enum class Failure : int32_t { kNone, kGradient, kLoss, kLabel, kIndex, kCall, kInput, kTarget };
 
 // Written by one thread, read by all after the next barrier.
 struct Control {
   Failure failure;
-  int64_t where;  // kGradient: index of the variable; kLabel, kIndex: the value found
+  int64_t where;  // kGradient: index of the variable; kLabel, kIndex: the value found;
+                  // kInput, kTarget: a row of the source
+};
+
+// What the numbers of a source are; of more than float32 become the nearest float32.
+enum class Dtype : int32_t {
+  kFloat16,
+  kFloat32,
+  kFloat64,
+  kInt8,
+  kInt16,
+  kInt32,
+  kInt64,
+  kUint8,
+  kUint16,
+  kUint32,
+  kUint64
+};
+
+// The user's rows. The numbers of a row are adjacent and aligned as their type wants it.
+struct Source {
+  const void* data;
+  Dtype dtype;
+  int64_t pitch;    // bytes from a row to the next, of either sign
+  bool trusted;     // float32 that were looked at before: copied as they are
+  float low, high;  // else: what is legal, as float32
 };
 
 // The scalars and the data of one step: all that may change between replays.
@@ -60,10 +85,11 @@ struct Step {
   double learning_rate;
   double clip;  // threshold of the clipping the program was recorded with
   uint64_t seed;
-  const float* x;        // source rows, contiguous
-  const void* y;         // int32 labels or float rows, contiguous
-  const float* weight;   // one per source row, or null
-  const int64_t* order;  // which source rows make this batch, or null for first, first + 1, ...
+  Source x;
+  Source target;          // of programs that gather one
+  const int32_t* labels;  // likewise, one per source row
+  const float* weight;    // one per source row, or null
+  const int64_t* order;   // which source rows make this batch, or null for first, first + 1, ...
   int64_t first, source_rows;
   float* output;  // destination rows of scatter, contiguous
   Control* control;

@@ -22,4 +22,4 @@ python -m pytest -q -p no:cacheprovider tests/test_activations.py tests/test_aff
   tests/test_averages.py tests/test_batch_norm.py tests/test_clipping.py \
   tests/test_adaptive_clipping.py tests/test_constraints.py tests/test_regularizers.py \
   tests/test_dense.py tests/test_layer_norm.py tests/test_losses.py tests/test_metrics.py \
-  tests/test_noise.py tests/test_optimizers.py tests/test_program.py tests/test_python.py
+  tests/test_noise.py tests/test_optimizers.py tests/test_program.py tests/test_python.py tests/test_sources.py

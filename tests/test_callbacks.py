@@ -297,7 +297,8 @@ def test_predict_tells_the_outputs_of_each_batch() -> None:
     assert [len(part) for part in seen] == [8] * 12 + [4]
     np.testing.assert_array_equal(np.concatenate(seen), right)
     np.testing.assert_array_equal(made.predict(X, 8, steps=2), right[:16])
-    np.testing.assert_array_equal(made.predict(X, 8, steps=99), right)
+    with pytest.warns(UserWarning, match="the data ended before the 99 steps"):
+        np.testing.assert_array_equal(made.predict(X, 8, steps=99), right)
 
 
 def test_saving_copying_and_predicting_in_a_callback(tmp_path: Path) -> None:
@@ -928,6 +929,51 @@ def interrupted(folder: Path, updates: int = 30, **backup: Any) -> Path:
 def go_on(folder: Path, made: keras.Sequential, **fit: Any) -> callbacks.History:
     backup = callbacks.BackupAndRestore(folder)
     return made.fit(**FIT | {"epochs": 4} | fit, callbacks=[backup])
+
+
+@pytest.mark.filterwarnings("ignore:.*the data ended:UserWarning")
+@pytest.mark.parametrize("save_freq", ["epoch", 1, 3])
+@pytest.mark.parametrize("updates", [3, 8, 13, 17, 23])
+def test_a_run_whose_epochs_are_parts_of_a_pass(
+    save_freq: Any, updates: int, tmp_path: Path
+) -> None:
+    """Thirteen batches a pass, five an epoch: a pass ends within the third epoch."""
+    some = FIT | {"epochs": 6, "steps_per_epoch": 5}
+    whole = model("adam")
+    right = whole.fit(**some).history
+    folder = tmp_path / "a"
+    backup = callbacks.BackupAndRestore(folder, save_freq)
+    with pytest.raises(Stop):
+        model("adam").fit(**some, callbacks=[backup, killed_after(updates)])
+    made = model("adam")
+    again = made.fit(**some, callbacks=[callbacks.BackupAndRestore(folder, save_freq)])
+    assert bits(made) == bits(whole)
+    assert again.history["loss"][-1] == right["loss"][-1]
+
+
+@pytest.mark.parametrize("save_freq", ["epoch", 1])
+def test_a_run_over_a_data_set_begins_its_epoch_again(save_freq: Any, tmp_path: Path) -> None:
+    class Parts(keras.utils.PyDataset):
+        def __len__(self) -> int:
+            return STEPS
+
+        def __getitem__(self, index: int) -> tuple[F32, F32]:
+            part = slice(8 * index, 8 * index + 8)
+            return X[part], Y[part]
+
+    whole = model("adam")
+    whole.fit(Parts(), epochs=4, verbose=0)
+    backup = callbacks.BackupAndRestore(tmp_path / "a", save_freq)
+    with pytest.raises(Stop):
+        model("adam").fit(Parts(), epochs=4, verbose=0, callbacks=[backup, killed_after(30)])
+    made = model("adam")
+    backup = callbacks.BackupAndRestore(tmp_path / "a", save_freq)
+    history = made.fit(Parts(), epochs=4, verbose=0, callbacks=[backup])
+    assert history.epoch == [2, 3]
+    if save_freq == "epoch":
+        assert bits(made) == bits(whole)
+    else:
+        assert made.optimizer.iterations == whole.optimizer.iterations + 29 - 26  # the last backup
 
 
 def damage(path: Path) -> None:

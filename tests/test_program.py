@@ -345,11 +345,16 @@ def good_batches() -> dict[str, Any]:
 
 
 BAD_BATCHES: list[tuple[str, Any]] = [
-    ("x", np.zeros((20, 5))),
+    ("x", np.zeros((20, 5), np.complex64)),
+    ("x", np.zeros((20, 5), np.longdouble)),
+    ("x", np.zeros((20, 5), "M8[s]")),
+    ("x", np.zeros((20, 5), "V0")),
+    ("x", np.zeros((20, 5), object)),
     ("x", np.zeros((20, 6), np.float32)),
     ("x", np.zeros((5, 20), np.float32).T),
-    ("x", np.zeros((40, 5), np.float32)[::2]),
+    ("x", np.zeros((20, 10), np.float32)[:, ::2]),
     ("x", np.zeros((20, 5), ">f4")),
+    ("x", np.zeros(401, np.uint8)[1:].view(np.float32).reshape(20, 5)),
     ("x", [[0.0] * 5] * 20),
     ("x", None),
     ("x", np.float32(1.0)),

@@ -275,7 +275,6 @@ def test_validation_steps_and_batch_size() -> None:
     for options, rows in (
         ({"validation_steps": 2}, 16),
         ({"validation_steps": 2, "validation_batch_size": 5}, 10),
-        ({"validation_steps": 99}, 60),
         ({"validation_batch_size": 7}, 60),
     ):
         model = classifier()
@@ -349,8 +348,11 @@ def test_steps_per_epoch() -> None:
     history = model.fit(x, y, 8, epochs=2, steps_per_epoch=3, shuffle=False, verbose=0)
     assert model.optimizer.iterations == 6
     assert history.params["steps"] == 3
-    close(history.history["loss"], [loop.epoch(x, y, 8, steps=3) for _ in range(2)])
-    model.fit(x, y, 8, steps_per_epoch=99, verbose=0)
+    # The second epoch goes on where the first one ended.
+    parts = slice(0, 24), slice(24, 48)
+    close(history.history["loss"], [loop.epoch(x[rows], y[rows], 8) for rows in parts])
+    with pytest.warns(UserWarning, match=r"^fit: the data ended before the 99 steps"):
+        model.fit(x, y, 8, steps_per_epoch=99, verbose=0)
     assert model.optimizer.iterations == 6 + 7
 
 

@@ -175,6 +175,30 @@ Work reshape(Shape shape, const Kernels& k, Arrays& arrays) {
   return work;
 }
 
+// Whole numbers in an order that jumps about.
+template <class T>
+Work convert(Dtype dtype, Shape shape, const Kernels& k, Arrays& arrays) {
+  const int64_t count = shape.rows * shape.columns;
+  auto* source = arrays.of<T>(count);
+  auto* order = arrays.of<int64_t>(shape.rows);
+  for (int64_t i = 0; i < count; ++i) source[i] = static_cast<T>(i * 13 % 128);
+  for (int64_t i = 0; i < shape.rows; ++i) order[i] = i * 40'503 % shape.rows;
+  const Array x = arrays.zeros(shape);
+  const auto pitch = shape.columns * static_cast<int64_t>(sizeof(T));
+  Work work(k.gather, Gather{x.tensor(), nullptr, {}, nullptr}, shape.rows);
+  work.step.x = {source, dtype, pitch, false, -1e30f, 1e30f};
+  work.step.order = order, work.step.source_rows = shape.rows;
+  work.traffic({}, {x});
+  work.bytes += static_cast<double>(pitch * shape.rows);
+  work.footprint += static_cast<double>(pitch * shape.rows);
+  work.wrong = [=] {
+    return compare("x", x, [=](int64_t r, int64_t c) {
+      return static_cast<double>((order[r] * shape.columns + c) * 13 % 128);
+    });
+  };
+  return work;
+}
+
 // All rows of a source with their labels, in an order that jumps about.
 Work gather(Shape shape, const Kernels& k, Arrays& arrays) {
   const Array source = arrays.random(shape), x = arrays.zeros(shape);
@@ -184,7 +208,8 @@ Work gather(Shape shape, const Kernels& k, Arrays& arrays) {
     order[i] = i * 40'503 % shape.rows, given[i] = static_cast<int32_t>(i % 10);
   }
   Work work(k.gather, Gather{x.tensor(), labels, {}, nullptr}, shape.rows);
-  work.step.x = source.data, work.step.y = given, work.step.order = order;
+  work.step.x = {source.data, Dtype::kFloat32, 4 * source.pitch, true, 0.0f, 0.0f};
+  work.step.labels = given, work.step.order = order;
   work.step.source_rows = shape.rows;
   work.traffic({source}, {x});
   work.wrong = [=] {
@@ -241,6 +266,15 @@ void add_elementwise() {
     row("noise", noise);
     row("reshape", reshape);
     row("gather", gather);
+    add("gather_uint8", shape.name(), [=](const Kernels& k, Arrays& arrays) {
+      return convert<uint8_t>(Dtype::kUint8, shape, k, arrays);
+    });
+    add("gather_int64", shape.name(), [=](const Kernels& k, Arrays& arrays) {
+      return convert<int64_t>(Dtype::kInt64, shape, k, arrays);
+    });
+    add("gather_float64", shape.name(), [=](const Kernels& k, Arrays& arrays) {
+      return convert<double>(Dtype::kFloat64, shape, k, arrays);
+    });
     row("scatter", scatter);
   }
   const int64_t count = 16'384;

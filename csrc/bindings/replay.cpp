@@ -1,5 +1,5 @@
 // Running a program: on what its arrays hold, or over batches of a data set.
-#include "array_view.h"
+#include "sources.h"
 
 namespace evengrad::bindings {
 
@@ -80,59 +80,52 @@ void run(PyProgram& self, int64_t rows, double learning_rate, int64_t iteration,
   replay(self, step, {1, rows, rows, nullptr}, nullptr, static_cast<std::size_t>(part));
 }
 
-// A C-contiguous array of exactly T with `width` numbers in each of its rows (rows -1: any).
-template <class T>
-T* source(py::handle object, const char* name, int64_t rows, int64_t width, bool write = false) {
-  if (!py::isinstance<py::array>(object)) refuse(name, "expected a numpy array", object);
-  const auto array = py::reinterpret_borrow<py::array>(object);
-  const bool fits = array.dtype().equal(py::dtype::of<T>()) &&
-                    (array.flags() & py::array::c_style) && array.ndim() >= 1 &&
-                    (rows < 0 || array.shape(0) == rows) &&
-                    array.size() == array.shape(0) * width &&
-                    reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) == 0;
-  if (!fits || (write && !array.writeable())) {
-    refuse(name,
-           "expected a " + std::string(write ? "writeable " : "") + "C-contiguous " +
-               std::string(py::str(py::dtype::of<T>())) + " array of " +
-               (rows < 0 ? "rows" : std::to_string(rows) + " rows") + " of " +
-               std::to_string(width) + " numbers",
-           object);
-  }
-  return static_cast<T*>(const_cast<void*>(array.data()));
-}
-
 void check_output(const py::object& output, std::initializer_list<py::object> sources) {
   const auto out = py::reinterpret_borrow<py::array>(output);
-  const auto* begin = static_cast<const char*>(out.data());
   for (const py::object& object : sources) {
-    if (object.is_none()) continue;
-    const auto array = py::reinterpret_borrow<py::array>(object);
-    const auto* other = static_cast<const char*>(array.data());
-    if (begin < other + array.nbytes() && other < begin + out.nbytes()) {
-      throw py::value_error("output: expected memory of its own, but it overlaps a source");
-    }
+    if (!py::isinstance<py::array>(object) ||
+        !overlap(out, py::reinterpret_borrow<py::array>(object)))
+      continue;
+    throw py::value_error("output: expected memory of its own, but it overlaps a source");
   }
+}
+
+// What targets may be, from a pair of numbers; None: x and they are finite, and where they are
+// float32 this has been seen.
+Legal legal_from(const py::object& object) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  if (object.is_none()) return {true, -kLargest, kLargest};
+  const auto [low, high] = converted<std::pair<float, float>>(object, "legal");
+  return {false, low, high};
+}
+
+// What a replay over batches reads, in `step`.
+void read_sources(const PyProgram& self, const py::object& x, const py::object& y,
+                  const py::object& weight, const py::object& legal, Step& step) {
+  const Legal targets = legal_from(legal), finite = legal_from(py::none());
+  step.x = source_of(x, "x", -1, self.x_width, {targets.trusted, finite.low, finite.high});
+  step.source_rows = py::reinterpret_borrow<py::array>(x).shape(0);
+  if (self.labels) step.labels = plain_source<int32_t>(y, "y", step.source_rows, 1);
+  if (self.target_width) {
+    step.target = source_of(y, "y", step.source_rows, self.target_width, targets);
+  }
+  if (!weight.is_none()) step.weight = plain_source<float>(weight, "weight", step.source_rows, 1);
 }
 
 int64_t run_batches(PyProgram& self, py::object x, py::object y, py::object weight,
                     py::object order, py::object output, int64_t first, int64_t steps,
-                    py::object learning_rates, py::object counter, double clip, uint64_t seed) {
+                    py::object learning_rates, py::object counter, double clip, uint64_t seed,
+                    py::object legal) {
   if (!self.x_width) throw py::value_error("run_batches: this program gathers nothing; call run");
   Step step{};
-  step.x = source<float>(x, "x", -1, self.x_width);
-  step.source_rows = py::reinterpret_borrow<py::array>(x).shape(0);
-  if (self.labels) step.y = source<int32_t>(y, "y", step.source_rows, 1);
-  if (self.target_width) step.y = source<float>(y, "y", step.source_rows, self.target_width);
-  if (!weight.is_none()) {
-    step.weight = source<float>(weight, "weight", step.source_rows, 1);
-  }
+  read_sources(self, x, y, weight, legal, step);
   Batches batches{steps, self.capacity(), step.source_rows, nullptr};
   if (!order.is_none()) {
-    step.order = source<int64_t>(order, "order", -1, 1);
+    step.order = plain_source<int64_t>(order, "order", -1, 1);
     batches.end = py::reinterpret_borrow<py::array>(order).shape(0);
   }
   if (self.output_width) {
-    step.output = source<float>(output, "output", batches.end, self.output_width, true);
+    step.output = plain_source<float>(output, "output", batches.end, self.output_width, true);
     check_output(output, {x, y, weight});
   }
   const int64_t available =
@@ -144,10 +137,11 @@ int64_t run_batches(PyProgram& self, py::object x, py::object y, py::object weig
                           std::to_string(steps));
   }
   if (!learning_rates.is_none()) {
-    batches.learning_rates = source<double>(learning_rates, "learning_rates", steps, 1);
+    batches.learning_rates = plain_source<double>(learning_rates, "learning_rates", steps, 1);
   }
   int64_t* done = nullptr;
-  if (!counter.is_none()) done = source<int64_t>(counter, "counter", 1, 1, true);
+  if (!counter.is_none()) done = plain_source<int64_t>(counter, "counter", 1, 1, true);
+  if (steps == 1) batches.batch = std::min(batches.batch, batches.end - first);
   step.first = first;
   step.iteration = done ? *done + 1 : 1;
   step.accumulation = self.accumulation;
@@ -158,7 +152,8 @@ int64_t run_batches(PyProgram& self, py::object x, py::object y, py::object weig
 
 py::object failure(const PyProgram& self) {
   const Control& control = self.program.control();
-  static const char* const names[] = {"", "gradient", "loss", "label", "index", "call"};
+  static const char* const names[] = {"",      "gradient", "loss",  "label",
+                                      "index", "call",     "input", "target"};
   if (control.failure == Failure::kNone) return py::none();
   return py::make_tuple(names[static_cast<int>(control.failure)], control.where);
 }
@@ -196,7 +191,8 @@ void bind_replay(py::class_<PyProgram>& program) {
           {"learning_rates", py::none()},
           {"counter", py::none()},
           clip,
-          seed});
+          seed,
+          {"legal", py::none()}});
 }
 
 }  // namespace evengrad::bindings

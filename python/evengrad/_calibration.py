@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _arguments, _data, _recording, _stack, _validation, initializers, training
+from evengrad import (
+    _arguments,
+    _data,
+    _feed,
+    _recording,
+    _sources,
+    _stack,
+    _validation,
+    initializers,
+    training,
+)
 from evengrad._trainer import Trainer
 from evengrad.layers.base import Layer
 from evengrad.layers.batch_normalization import BatchNormalization
@@ -92,7 +102,7 @@ class Calibrated(Trainer):
         rows = _arguments.batch_rows("lsuv", batch_size)
         reached: dict[str, float] = {}
         with self._lock:
-            samples = _data.samples(self, "lsuv", x)
+            samples = _data.checked_samples(self, "lsuv", x)
             normalizations = [
                 array
                 for part in _stack.every(self.layers)
@@ -150,7 +160,7 @@ class Calibrated(Trainer):
         """
         rows = _arguments.batch_rows("recalibrate", batch_size)
         with self._lock:
-            samples = _data.samples(self, "recalibrate", x)
+            samples = _data.checked_samples(self, "recalibrate", x)
             with _put_back(_state(self.layers), always=False):
                 for layer, inputs in _walk(self.layers, samples, rows, _has_statistics):
                     normalization = cast("BatchNormalization", layer)
@@ -220,8 +230,10 @@ def _outputs(layers: Sequence[Layer], x: F32, rows: int, linear: Layer | None = 
     """Outputs in inference mode, of the layer `linear` before its activation."""
     if not layers:
         return x
-    recorded = _recording.record_prediction(layers, x.shape[1:], min(rows, len(x)), linear)
-    return training.predict("lsuv", recorded, x)
+    legal = None if _sources.readable(x) else _sources.FINITE
+    feed = _feed.Arrays("lsuv", _data.Data(x, legal=legal), rows)
+    recorded = _recording.record_prediction(layers, x.shape[1:], feed.capacity, linear)
+    return training.predict("lsuv", lambda _: recorded, feed)
 
 
 def _scale(layer: Dense, inputs: F32, rows: int, tolerance: float, most: int) -> float:

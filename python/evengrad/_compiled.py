@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evengrad import _random, _recording, _validation, losses, metrics, optimizers
 from evengrad.metrics import Mean, Metric
@@ -34,6 +35,7 @@ class Compiled:
         self.history: History | None = None  # of the last fit
         self.running: Epoch | None = None
         self.position: Position | None = None  # where the next fit is to go on
+        self.unshuffled: Mapping[str, Any] | None = None  # draws before the order of rows
         self.passes = 0  # over data, one begun inside the other
         self._fitting = False
         self.skipped_steps = 0
@@ -209,6 +211,12 @@ class Compiled:
 
     # -- training and use
 
+    def _permutation(self, n: int) -> NDArray[np.int64]:
+        """An order of so many rows, from the model's draws."""
+        draws = self.drawing()
+        self.unshuffled = draws.state
+        return draws.generator.permutation(n)
+
     def drawing(self) -> _random.Draws:
         """What it draws from in training, begun when first needed and by `set_random_seed`."""
         if self.draws is None or not self.draws.good:
@@ -220,14 +228,19 @@ class Compiled:
         """Seed of what layers draw in training."""
         return self.drawing().seed
 
-    def _prediction(self, rows: int) -> _recording.Prediction:
+    def _prediction(self, rows: int, *, reuse: bool = False) -> _recording.Prediction:
+        if reuse:
+            rows = self._programs.room("predict", rows)
         return self._programs.get(
             ("predict", rows),
             self.layers,
             lambda: _recording.record_prediction(self.layers, self.sample_shape(), rows),
         )
 
-    def _step(self, rows: int, *, train: bool) -> _recording.Recording:
+    def _step(self, rows: int, *, train: bool, reuse: bool = False) -> _recording.Recording:
+        """A recording for so many rows; to `reuse` it, for the most that were asked for so."""
+        if reuse:
+            rows = self._programs.room("train" if train else "evaluate", rows)
         optimizer = self.optimizer if train else None
         loss = self.compiled_loss("fit")
 

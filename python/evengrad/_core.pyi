@@ -12,6 +12,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
+Numbers = NDArray[np.floating | np.integer | np.bool_]
 
 class ActivationInfo:
     """One entry of the activation family."""
@@ -440,8 +441,8 @@ class Program:
         """Replay a part once on what the arrays hold."""
     def run_batches(
         self,
-        x: F32,
-        y: I32 | F32 | None = None,
+        x: Numbers,
+        y: I32 | Numbers | None = None,
         weight: F32 | None = None,
         order: I64 | None = None,
         output: F32 | None = None,
@@ -452,13 +453,19 @@ class Program:
         counter: I64 | None = None,
         clip: float = ...,
         seed: int = 0,
+        legal: tuple[float, float] | None = None,
     ) -> int:
         """Replay `steps` batches of `capacity` rows (the last may be shorter) from row `first` of
         the order; returns how many were completed, by which counter[0] grows: fewer only where
         `failure` says why.
+
+        x and targets are floats, integers or bool, adjacent within a row; they are converted as
+        they are read, and checked: x has to be finite in float32, targets have to be `legal`, from
+        one number to another. With None finite ones are, and float32 is taken as it is.
         """
     @property
     def failure(self) -> tuple[str, int] | None:
         """What ended the last replay early: ("gradient", variable index), ("loss", 0),
-        ("label", label), ("index", index), ("call", 0): what a call of Python raised.
+        ("label", label), ("index", index), ("call", 0): what a call of Python raised,
+        ("input", row of x), ("target", row of y): what is not legal as float32.
         """

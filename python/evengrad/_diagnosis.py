@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _recording, _stack
+from evengrad import _recording, _sources, _stack
 from evengrad._program import Program
 from evengrad.errors import rows_text
 
 if TYPE_CHECKING:
     from evengrad._compiled import Compiled
-    from evengrad._data import Data
+    from evengrad._feed import Feed
     from evengrad._pass import State
     from evengrad._trainer import Trainer
     from evengrad.variable import Variable
@@ -65,28 +65,55 @@ def of_backward(model: Compiled, loop: State, variable: Variable, norm: float) -
     return of_gradient(model, variable, norm)
 
 
-def of_loss(model: Trainer, data: Data, rows: Rows) -> Culprit:
-    """Name what made the loss of these rows not finite: the data, a layer's output, or itself."""
+def of_loss(model: Trainer, feed: Feed) -> Culprit:
+    """Name what made the loss of the next step not finite: data, a layer's output, or itself."""
+    data, rows = feed.data(), feed.rows()
     for name, array in (("inputs", data.x), ("targets", data.y), ("weights", data.weight)):
         bad = _bad(array, rows)
         if bad.size:
-            text = f"the loss is not finite, nor are the {name} in row {rows_text(bad)}."
-            return Culprit(name, None, tuple(bad.tolist()), text, _CLEAN)
-    iteration = model.optimizer.iterations + 1
-    for layer, y in _outputs(model, data.x[rows], iteration, model.seed):
+            where = f"the {name} in row {rows_text(bad)}{feed.of_batch}"
+            if data.legal is None:
+                text, cure = f"the loss is not finite, nor are {where}.", _CLEAN
+            else:
+                text, cure = f"{where} are not finite, as float32.", "Look into the data."
+            return Culprit(name, None, tuple(bad.tolist()), text, cure)
+    x, iteration = _sources.converted(data.x[rows]), model.optimizer.iterations + 1
+    for layer, y in _outputs(model, x, iteration, model.seed):
         bad = rows[_bad(y.reshape(len(rows), -1), np.arange(len(rows)))]
         if bad.size:
-            text = f"the loss is not finite, nor is the output of {layer} in row {rows_text(bad)}."
+            text = (
+                f"the loss is not finite, nor is the output of {layer} in row {rows_text(bad)}"
+                f"{feed.of_batch}."
+            )
             return Culprit("output", layer, tuple(bad.tolist()), text, _TAME)
     return Culprit("loss", None, (), "the loss is not finite.", _TAME)
 
 
 def _bad(array: NDArray[Any] | None, rows: Rows) -> Rows:
-    if array is None:
-        return rows[:0]
-    finite = np.isfinite(array[rows].reshape(len(rows), -1)).all(axis=1)
-    bad: Rows = rows[~finite]
-    return bad
+    """Those of the rows that hold what is not finite."""
+    return rows[:0] if array is None else _sources.illegal_rows(array, rows)
+
+
+def check_targets(who: str, feed: Feed) -> None:
+    """Raise where targets of the next step are finite, but not what the loss wants."""
+    data, rows = feed.data(), feed.rows()
+    assert data.y is not None
+    if data.legal is not None and not _sources.illegal_rows(data.y, rows).size:
+        raise of_sources(who, feed)
+
+
+def of_sources(who: str, feed: Feed) -> ValueError:
+    """Say which rows of the next step are not legal."""
+    data, rows = feed.data(), feed.rows()
+    finite = _sources.FINITE
+    for name, array, legal in (("x", data.x, finite), ("y", data.y, data.legal or finite)):
+        if array is None:
+            continue
+        bad = _sources.illegal_rows(array, rows, legal)
+        if bad.size:
+            text = _sources.explain(array, bad, legal)
+            return ValueError(f"{who}: expected {name} {text}{feed.of_batch}")
+    return ValueError(f"{who}: expected the data not to change while they are read")
 
 
 def _outputs(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _data, _diagnosis, _recording, _stack, _validation
+from evengrad import _data, _diagnosis, _recording, _sources, _stack, _validation
 from evengrad._pass import Gone, Pass, State
 from evengrad._program import Program
 from evengrad._trainer import Trainer
@@ -74,7 +74,7 @@ class OwnLoop(Trainer):
         training = _validation.check_flag("forward", "training", training)
         with self._lock:
             self._loop.gone = None
-            samples = _data.samples(self, "forward", x)
+            samples = _sources.converted(_data.checked_samples(self, "forward", x))
             way = self._way(len(samples), training=training)
             updates = self._updates()
             seed = 0

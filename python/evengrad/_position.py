@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 class Position(NamedTuple):
     """An epoch and how many of its steps are done, counted from 0.
 
-    The rest is of an epoch that has begun: sums of loss and metrics and what `History.health` is
-    made of, steps left out, and what says whether the data are of the same size.
+    `batch` is the next one of the pass over the data. The rest is of an epoch that has begun: sums
+    of loss and metrics and what `History.health` is made of, steps left out, and what says whether
+    the data are of the same size.
     """
 
     epoch: int
     step: int = 0
+    batch: int = 0
     skipped: int = 0
     rows: int = 0
     batch_size: int = 0
@@ -25,17 +27,26 @@ class Position(NamedTuple):
 
 
 def position_of(epoch: Epoch) -> Position:
-    """Return where an epoch stands."""
-    recording = epoch.recording
+    """Return where an epoch stands; of batches that an object hands out, that it has begun."""
+    recording, feed = epoch.recording, epoch.feed
+    if feed.of_batch or recording is None:
+        return Position(epoch.number)
     return Position(
         epoch.number,
         epoch.done,
+        feed.place,
         epoch.skipped,
-        len(epoch.data.x),
-        recording.program.capacity,
+        len(feed.data().x),
+        feed.capacity,
         tuple(recording.totals.tolist()),
         tuple(recording.health.tolist()),
     )
+
+
+def position_after(epoch: Epoch) -> Position:
+    """Return where the epoch after this one begins, perhaps in the middle of a pass."""
+    here = position_of(epoch)
+    return Position(epoch.number + 1, 0, epoch.feed.place, 0, here.rows, here.batch_size)
 
 
 def go_on(epoch: Epoch, position: Position) -> None:
@@ -46,19 +57,21 @@ def go_on(epoch: Epoch, position: Position) -> None:
     ValueError
         If data, batches or metrics are others.
     """
-    if not position.step:
+    if not position.step and not position.batch:
         return
-    here = position_of(epoch)
+    here, recording = position_of(epoch), epoch.use()
     same = here.rows == position.rows and here.batch_size == position.batch_size
-    if not same or len(here.totals) != len(position.totals):
+    if not same or (position.step and len(here.totals) != len(position.totals)):
         raise ValueError(
             f"fit: expected to go on in the middle of epoch {position.epoch + 1} with its "
             f"{position.rows} rows in batches of {position.batch_size} and its metrics, got "
             f"{here.rows} in batches of {here.batch_size}; remove the backup to begin again"
         )
-    epoch.done, epoch.skipped = position.step, position.skipped
-    epoch.recording.totals[...] = position.totals
-    epoch.recording.health[...] = position.health
+    epoch.feed.go_to(position.batch, position.step)
+    if position.step:
+        epoch.done, epoch.skipped = position.step, position.skipped
+        recording.totals[...] = position.totals
+        recording.health[...] = position.health
 
 
 def from_json(content: Any) -> Position:

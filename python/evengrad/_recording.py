@@ -63,6 +63,13 @@ class Programs:
     def __init__(self) -> None:
         self.clear()
 
+    def room(self, use: str, rows: int) -> int:
+        """Return how many rows a program for batches of all sizes needs, with these."""
+        before = self._rooms.get(use, 0)
+        if rows > before:
+            self._rooms[use] = max(rows, before * 3 // 2)
+        return self._rooms[use]
+
     def get(
         self,
         key: tuple[Any, ...],
@@ -94,6 +101,7 @@ class Programs:
         """Forget all."""
         self._recorded: dict[tuple[Any, ...], Any] = {}
         self._unchanged: dict[tuple[Any, ...], tuple[int, Any]] = {}  # and when they were that
+        self._rooms: dict[str, int] = {}
 
 
 def batch_input(program: Program, shape: tuple[int, ...], layers: Sequence[Layer]) -> F32:

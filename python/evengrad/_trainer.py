@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _arguments, _data, _validation, training
+from evengrad import (
+    _arguments,
+    _data,
+    _dataset,
+    _feed,
+    _inputs,
+    _sources,
+    _validation,
+    training,
+)
 from evengrad._compiled import Compiled
 from evengrad.callbacks.base import Callback
 from evengrad.callbacks.callback_list import CallbackList
@@ -51,11 +60,16 @@ class Trainer(Compiled):
         Parameters
         ----------
         x, y : array_like
-            Samples (n, ...) and their class numbers or targets: arrays, lists, frames. All of it is
-            checked before the first step; finite float32 arrays are used where they lie.
+            Samples (n, ...) and their class numbers or targets: arrays, lists, tables of pandas or
+            polars. What is in memory is checked before the first step. Arrays of floats, integers
+            or bool are used where they lie (small ones of other dtypes than float32 are converted
+            once); memory maps too, and they are checked as they are read, batch by batch.
+            Or x alone: a generator, a `utils.PyDataset`, or another object that hands out batches
+            (x, y) or (x, y, sample_weight). They may differ in size, and are checked as they come.
         batch_size : int, optional
-            Samples of a step; the last batch of an epoch may be smaller. Default: 32, or with
-            steps_per_epoch as many as make all rows in so many steps.
+            Samples of a step; the last batch of a pass may be smaller. Default: 32, or with
+            steps_per_epoch as many as make all rows in so many steps. Not for objects that hand out
+            batches.
         epochs : int
             Number of the last epoch.
         verbose : {"auto", 0, 1, 2}
@@ -66,10 +80,10 @@ class Trainer(Compiled):
         validation_split : float in [0, 1)
             Share of the rows, the last ones before shuffling, kept for validation.
         validation_data : (x, y) or (x, y, sample_weight), optional
-            Instead of a split.
+            Instead of a split. Or an object that hands out batches.
         shuffle : bool or "batch"
-            A new order each epoch. "batch", which in Keras changes the order within batches only,
-            is the same as False.
+            A new order for each pass over arrays, or over the batches of a PyDataset. "batch",
+            which in Keras changes the order within batches only, is the same as False.
         class_weight : dict of float by class, optional
             Weights of samples in training by their class, 1 for a class that is not in it. One-hot
             rows are of the class where they are largest, other targets of the nearest integer.
@@ -77,8 +91,11 @@ class Trainer(Compiled):
             Weights of samples; not together with class_weight.
         initial_epoch : int
             Number of epochs already done.
-        steps_per_epoch, validation_steps : int, optional
-            At most so many batches.
+        steps_per_epoch : int, optional
+            Batches of an epoch. The next one goes on where it ended; where a pass over the data
+            ends earlier, the epoch does, with a warning. A generator that has ended ends training.
+        validation_steps : int, optional
+            Batches of a validation, from the first on; of a generator the next ones.
         validation_batch_size : int, optional
             Default: batch_size; without that 32, or all rows in validation_steps.
         validation_freq : int or list of int
@@ -112,29 +129,27 @@ class Trainer(Compiled):
         shuffle = shuffle != "batch" and _validation.check_flag("fit", "shuffle", shuffle)
         show = _arguments.verbosity("fit", verbose)
         with self._lock, self._one_fit():
-            _data.check_one_weighing("fit", sample_weight, class_weight)
-            data = _data.prepare(self, "fit", x, y, sample_weight)
-            data, held_out = _data.split(self, data, validation_split, validation_data)
-            data = _data.weighed("fit", data, class_weight)
-            batch = batch_size or _arguments.default_rows(len(data.x), steps_per_epoch)
-            record = functools.partial(self._step, min(batch, len(data.x)), train=True)
-
-            rows = validation_batch_size or batch_size
-            steps = training.steps_per_epoch(data, record(), steps_per_epoch)
-            told = {"verbose": verbose, "epochs": epochs, "steps": steps}
+            split = _validation.check_number(
+                "fit", "validation_split", validation_split, 0.0, 1.0, open_high=True
+            )
+            feed, held_out = _inputs.feed_of(
+                self, "fit", x, y, sample_weight, class_weight,
+                batch_size=batch_size, steps=steps_per_epoch,
+                order=self._permutation if shuffle else None,
+                split=0.0 if validation_data is not None else split, warn=True,
+            )  # fmt: skip
+            check = _inputs.held_out_of(
+                self, held_out, validation_data,
+                batch_size=validation_batch_size or batch_size, steps=validation_steps,
+            )  # fmt: skip
+            told = {"verbose": verbose, "epochs": epochs, "steps": feed.steps}
             everyone = self._everyone(callbacks, show, add_history=True, **told)
-            validate = None
-            if held_out is not None:
-                validate = functools.partial(
-                    self._validate, held_out, rows, validation_steps, everyone
-                )
+            validate = functools.partial(self._evaluated, check, everyone) if check else None
             training.fit(
                 self,
-                data,
-                record=record,
+                feed,
+                record=functools.partial(self._step, train=True),
                 epochs=through,
-                steps=steps,
-                shuffle=shuffle,
                 callbacks=everyone,
                 validate=validate,
                 validates_after=validates_after,
@@ -170,7 +185,10 @@ class Trainer(Compiled):
         return_dict = _validation.check_flag("train_on_batch", "return_dict", return_dict)
         with self._lock:
             data = _data.prepare(self, "train_on_batch", x, y, sample_weight, class_weight)
-            with training.Epoch(self, self._step(len(data.x), train=True), data, 0) as epoch:
+            feed = _feed.Arrays("train_on_batch", data, len(data.x))
+            record = functools.partial(self._step, train=True, reuse=True)
+            with training.Epoch(self, record, feed) as epoch:
+                feed.begin()
                 epoch.train(1)
                 return _arguments.results(epoch.logs(), return_dict)
 
@@ -178,8 +196,12 @@ class Trainer(Compiled):
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """Return loss and metrics of one batch in inference mode."""
+        self.compiled_loss("test_on_batch")
         return_dict = _validation.check_flag("test_on_batch", "return_dict", return_dict)
-        return _arguments.results(self._evaluate("test_on_batch", x, y, sample_weight), return_dict)
+        with self._lock:
+            data = _data.prepare(self, "test_on_batch", x, y, sample_weight)
+            feed = _feed.Arrays("test_on_batch", data, len(data.x))
+            return _arguments.results(self._evaluated(feed, reuse=True), return_dict)
 
     def evaluate(
         self,
@@ -221,16 +243,16 @@ class Trainer(Compiled):
         show = _arguments.verbosity("evaluate", verbose)
         _arguments.check_counts("evaluate", batch_size=batch_size, steps=steps)
         free = means and callbacks is None
-        default = _arguments.PREDICTION_ROWS if free else _arguments.ROWS
-
-        def batch(rows: int) -> int:
-            return batch_size or _arguments.default_rows(rows, steps, default)
-
-        if callbacks is None and not show:
-            logs = self._evaluate("evaluate", x, y, sample_weight, batch, steps)
-        else:
-            with self._lock, self._calling(callbacks, show, verbose=verbose) as everyone:
-                logs = self._evaluate("evaluate", x, y, sample_weight, batch, steps, everyone)
+        with self._lock:
+            feed, _ = _inputs.feed_of(
+                self, "evaluate", x, y, sample_weight, batch_size=batch_size, steps=steps,
+                default=_arguments.PREDICTION_ROWS if free else _arguments.ROWS,
+            )  # fmt: skip
+            if callbacks is None and not show:
+                logs = self._evaluated(feed)
+            else:
+                with self._calling(callbacks, show, verbose=verbose, steps=feed.steps) as everyone:
+                    logs = self._evaluated(feed, everyone)
         return _arguments.results(logs, return_dict)
 
     def predict(
@@ -246,40 +268,34 @@ class Trainer(Compiled):
         Parameters
         ----------
         x : array_like
-            Samples.
+            Samples; or an object that hands out batches, see `fit`: x, (x,) and so on, whose
+            outputs are returned one after the other.
         batch_size : int, optional
             Samples at a time; the outputs do not depend on it but for rounding.
         verbose : {"auto", 0, 1, 2}
             Accepted, without effect.
         steps : int, optional
-            At most so many batches of batch_size samples.
+            At most so many batches.
         callbacks : Callback or sequence of Callback, optional
             Called in order; see `callbacks.Callback`. Batches are of 32 samples then, by default.
         """
         _arguments.verbosity("predict", verbose)
-        rows = _arguments.batch_rows("predict", batch_size)
-        _arguments.check_counts("predict", steps=steps)
-        if callbacks is None:
-            most = None if steps is None or batch_size is None else steps * rows
-            return self._predict("predict", x, rows, most)
-        with self._lock, self._calling(callbacks, False, verbose=verbose) as everyone:
-            samples = _data.samples(self, "predict", x)
-            rows = batch_size or _arguments.default_rows(len(samples), steps)
-            recorded = self._prediction(min(rows, len(samples)))
-            samples = samples[: steps and steps * rows]
+        _arguments.check_counts("predict", batch_size=batch_size, steps=steps)
+        with self._lock:
+            if callbacks is None and not _dataset.hands_out_batches(x):
+                return self._predicted("predict", x, batch_size, steps)
+            feed = _inputs.inputs_of(self, "predict", x, batch_size, steps)
+            if callbacks is None:
+                return training.predict("predict", self._prediction, feed)
             self.stop_predicting = False
-            everyone.set_steps(-(-len(samples) // recorded.program.capacity))
-            return training.predict("predict", recorded, samples, everyone)
+            with self._calling(callbacks, False, verbose=verbose, steps=feed.steps) as everyone:
+                return training.predict("predict", self._prediction, feed, everyone)
 
     def _everyone(
         self, callbacks: Callbacks, show: bool, add_history: bool = False, **params: Any
     ) -> CallbackList:
         return CallbackList.of(
-            callbacks,
-            cast("Sequential", self),
-            add_history=add_history,
-            add_progbar=show,
-            **params,
+            callbacks, cast("Sequential", self), add_history=add_history, add_progbar=show, **params
         )
 
     @contextmanager
@@ -294,50 +310,41 @@ class Trainer(Compiled):
 
     def predict_on_batch(self, x: Any) -> NDArray[np.float32]:
         """Return the outputs for one batch."""
-        return self._predict("predict_on_batch", x)
+        with self._lock:
+            return self._predicted("predict_on_batch", x, at_once=True)
 
     def __call__(self, inputs: Any, training: bool = False) -> NDArray[np.float32]:
         """Run on a batch at once; training=True is training mode, without an update."""
         if not training:
-            return self._predict(self.name, inputs)
-        y = _data.samples(self, self.name, inputs)
+            with self._lock:
+                return self._predicted(self.name, inputs, at_once=True)
+        y = _data.samples(self, self.name, inputs).array
         for layer in self.layers:
             y = layer(y, training=True)
         return y
 
-    def _validate(
-        self, data: _data.Data, rows: int | None, steps: int | None, callbacks: CallbackList
+    def _evaluated(
+        self, feed: _feed.Feed, callbacks: CallbackList | None = None, *, reuse: bool = False
     ) -> dict[str, Any]:
-        batch = rows or _arguments.default_rows(len(data.x), steps)
-        step = self._step(min(batch, len(data.x)), train=False)
-        return training.evaluate(self, step, data, steps, callbacks)
+        record = functools.partial(self._step, train=False, reuse=reuse)
+        return training.evaluate(self, record, feed, callbacks)
 
-    # -- inside; without `batch` or `rows` all in one
-
-    def _evaluate(
+    def _predicted(
         self,
         who: str,
         x: Any,
-        y: Any,
-        weight: Any,
-        batch: Callable[[int], int] = int,
+        batch_size: int | None = None,
         steps: int | None = None,
-        callbacks: CallbackList | None = None,
-    ) -> dict[str, Any]:
-        self.compiled_loss(who)
-        with self._lock:
-            data = _data.prepare(self, who, x, y, weight)
-            step = self._step(min(batch(len(data.x)), len(data.x)), train=False)
-            if callbacks is not None:
-                callbacks.set_steps(training.steps_per_epoch(data, step, steps))
-            return training.evaluate(self, step, data, steps, callbacks)
-
-    def _predict(
-        self, who: str, x: Any, rows: int | None = None, most: int | None = None
+        *,
+        at_once: bool = False,
     ) -> NDArray[np.float32]:
-        with self._lock:
-            samples = _data.samples(self, who, x)
-            if most is not None:
-                samples = samples[:most]
-            recorded = self._prediction(min(rows or len(samples), len(samples)))
-            return training.predict(who, recorded, samples)
+        array, checked = _data.samples(self, who, x)
+        rows = len(array)
+        each = rows if at_once else batch_size
+        each = each or _arguments.default_rows(rows, steps, _arguments.PREDICTION_ROWS)
+        if checked and rows <= each and steps is None:
+            recorded = self._prediction(rows, reuse=at_once)
+            return training.predict_batch(who, recorded, array)
+        data = _data.Data(array, legal=None if checked else _sources.FINITE)
+        feed = _feed.Arrays(who, data, each, steps)
+        return training.predict(who, self._prediction, feed)

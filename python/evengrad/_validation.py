@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evengrad import _frames
 from evengrad.errors import rows_text
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def as_array(who: str, name: str, data: Any) -> NDArray[Any]:
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
         raise ValueError(f"{who}: expected {name} without masked values; fill them first")
     if hasattr(data, "to_numpy"):
-        data = data.to_numpy()
+        data = _frames.values(who, name, data)
     try:
         array = np.asarray(data)
         if array.dtype.kind == "O":
@@ -182,8 +183,10 @@ def _check_finite(who: str, name: str, converted: F32, array: NDArray[Any]) -> N
         raise ValueError(f"{who}: expected {name} to hold {what}; not so in row {rows_text(rows)}")
 
 
-def features(who: str, name: str, data: Any, shape: tuple[int, ...] | None = None) -> F32:
-    """Return samples as finite C-contiguous float32 (n, *shape), borrowed where they are that.
+def sample_array(
+    who: str, name: str, data: Any, shape: tuple[int, ...] | None = None
+) -> NDArray[Any]:
+    """Return samples (n, *shape) as an array of any dtype; what is in it is not looked at.
 
     A vector counts as n samples of one feature where that is what `shape` says.
     """
@@ -202,13 +205,19 @@ def features(who: str, name: str, data: Any, shape: tuple[int, ...] | None = Non
         raise ValueError(f"{who}: expected {name} of shape (n, features), got {array.shape}")
     if array.size == 0:
         raise ValueError(f"{who}: expected {name} with at least one row, got {array.shape}")
+    return array
+
+
+def features(who: str, name: str, data: Any, shape: tuple[int, ...] | None = None) -> F32:
+    """Return samples as finite C-contiguous float32 (n, *shape), borrowed where they are that."""
+    array = sample_array(who, name, data, shape)
     converted = _contiguous(array, np.float32)
     _check_finite(who, name, converted, array)
     return converted
 
 
-def targets(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> F32:
-    """Return float targets (n, *shape) for outputs of that shape."""
+def target_array(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return targets (n, *shape) as an array of any dtype; what is in it is not looked at."""
     array = as_array(who, name, data)
     if array.shape == (n,) and shape == (1,):
         array = array[:, None]
@@ -217,7 +226,12 @@ def targets(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> F
             f"{who}: expected {name} of shape {(n, *shape)}, as the model's output, "
             f"got {array.shape}"
         )
-    return features(who, name, array)
+    return array
+
+
+def targets(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> F32:
+    """Return float targets (n, *shape) for outputs of that shape."""
+    return features(who, name, target_array(who, name, data, n, shape))
 
 
 def probabilities(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> F32:

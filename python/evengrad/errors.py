@@ -1,6 +1,9 @@
 """Errors with a name of their own, and what to say of Keras' names that are not here."""
 
+import os
 import re
+import sys
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -183,6 +186,17 @@ _INSTEAD = {
     "Lambda": "write a layer of your own: a class derived from layers.Layer",
     "\\w+Normalization": "use BatchNormalization or LayerNormalization",
 }  # fmt: skip
+
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+def warn(text: str) -> None:
+    """Give a UserWarning at the line outside this package that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
 def explain_missing(name: str, module: str = "evengrad") -> str:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evengrad import _core, _names, _random, _validation
 from evengrad._check_gradients import check_gradients
+from evengrad._dataset import PyDataset
 from evengrad._gradient_report import GradientReport, TensorReport
 from evengrad._soft_update import soft_update
 from evengrad.errors import GradientError
@@ -22,11 +23,13 @@ from evengrad.saving.registration import (
 )
 
 __all__ = [
-    "CustomObjectScope", "GradientError", "GradientReport", "TensorReport", "check_gradients",
-    "clear_session", "custom_object_scope", "get_custom_objects", "get_registered_name",
-    "get_registered_object", "register_keras_serializable", "set_num_threads", "set_random_seed",
-    "show_config", "soft_update", "to_categorical",
+    "CustomObjectScope", "GradientError", "GradientReport", "PyDataset", "Sequence", "TensorReport",
+    "check_gradients", "clear_session", "custom_object_scope", "get_custom_objects",
+    "get_registered_name", "get_registered_object", "register_keras_serializable",
+    "set_num_threads", "set_random_seed", "show_config", "soft_update", "to_categorical",
 ]  # fmt: skip
+
+Sequence = PyDataset  # Keras' other name of it
 
 _MOST_THREADS = 1 << 16
 

@@ -7,17 +7,14 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from evengrad import _validation
-from evengrad._position import Position, position_of
+from evengrad._position import Position, position_after, position_of
 from evengrad.callbacks import _backup_file
 from evengrad.callbacks.base import UNLIMITED, Callback, Logs, seldom
 from evengrad.callbacks.monitor import check_frequency
 from evengrad.errors import ModelFileError
-
-if TYPE_CHECKING:
-    from evengrad._random import Draws
 
 
 class BackupAndRestore(Callback):
@@ -53,7 +50,8 @@ class BackupAndRestore(Callback):
     rate, the random draws, the epoch and its steps done, the means so far, and what EarlyStopping,
     ModelCheckpoint, ReduceLROnPlateau, SwapEMAWeights and TensorBoard remember. Not kept are what
     callbacks and layers of your own remember, and the history of the epochs before: the `History`
-    is that of the process. `CSVLogger` goes on in its file with `append=True`.
+    is that of the process. `CSVLogger` goes on in its file with `append=True`. Generators and data
+    sets cannot be taken up in the middle: their epoch begins again, with what was learned in it.
 
     It is called after all other callbacks, so that what they do at the end of an epoch is part of
     the state. After an error or an interrupt on_train_end is not called and the files stay. A file
@@ -129,7 +127,7 @@ class BackupAndRestore(Callback):
         backup = _backup_file.restore(path, self.model)
         self._taken, position = path, backup.position
         self.model.position = position
-        self._in_middle = position.step > 0
+        self._in_middle = position.step > 0 or position.batch > 0
         self._last_batch = position.step - 1
         for name, callback in _backup_file.named(self._others).items():
             for attribute, value in backup.callbacks.get(name, {}).items():
@@ -154,11 +152,8 @@ class BackupAndRestore(Callback):
         self._last_batch = batch
         if self._batches_to_pass() <= 0:
             self._seen = 0
-            epoch, draws = self.model.running, self.model.draws
-            assert epoch is not None
-            if draws is not None and epoch.unshuffled is not None:
-                draws = draws.at(epoch.unshuffled)
-            self._write(position_of(epoch), draws)
+            assert self.model.running is not None
+            self._write(position_of(self.model.running), in_pass=True)
 
     def _batches_to_pass(self) -> int:
         return UNLIMITED if isinstance(self.save_freq, str) else self.save_freq - self._seen
@@ -166,9 +161,14 @@ class BackupAndRestore(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write, if it is time."""
         if self.save_freq == "epoch":
-            self._write(Position(epoch + 1), self.model.draws)
+            assert self.model.running is not None
+            position = position_after(self.model.running)
+            self._write(position, in_pass=position.batch > 0)
 
-    def _write(self, position: Position, draws: Draws | None) -> None:
+    def _write(self, position: Position, *, in_pass: bool) -> None:
+        draws, before = self.model.draws, self.model.unshuffled
+        if in_pass and draws is not None and before is not None:
+            draws = draws.at(before)  # so that the same order of rows is drawn again
         os.makedirs(self.backup_dir, exist_ok=True)
         if self.double_checkpoint and self._latest.exists():
             os.replace(self._latest, self._previous)

@@ -260,8 +260,7 @@ class Metric(Versioned, Configured):
         return {"name": self.name}
 
     def __repr__(self) -> str:
-        result = "" if self.stateful else f"={self.result()}"
-        return f"<{type(self).__name__} {self.name}{result}>"
+        return f"<{type(self).__name__} {self.name}{'' if self.stateful else f'={self.result()}'}>"
 
 
 class RowMean(Metric):
