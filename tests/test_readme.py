@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import evengrad
 import numpy as np
+import pytest
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -15,7 +17,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_example() -> None:
-    example, _ = blocks("python")
+    example, *_ = blocks("python")
     assert len(example.splitlines()) <= 25
     names: dict[str, object] = {}
     exec(example, names)
@@ -24,8 +26,19 @@ def test_example() -> None:
     assert accuracy > 0.96
 
 
+def test_callbacks_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, example, _ = blocks("python")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(first, names)
+    exec(example, names)
+    again, x, y = names["again"], names["x"], names["y"]
+    assert [path.name for path in tmp_path.iterdir()] == ["best.evengrad"]
+    assert again.evaluate(x, y, verbose=0, return_dict=True)["accuracy"] > 0.98
+
+
 def test_layer_of_ones_own() -> None:
-    _, example = blocks("python")
+    *_, example = blocks("python")
     names: dict[str, object] = {"keras": evengrad}
     exec(example, names)
     square = names["Square"]
