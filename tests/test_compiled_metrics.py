@@ -226,3 +226,15 @@ def test_adjusted_r2_of_too_few() -> None:
     metric = metrics.R2Score(num_regressors=9)
     with pytest.warns(UserWarning, match=r"9 regressors need more than 10 targets"):
         assert metric([[1.0], [2.0]], [[1.0], [2.0]]) == 1.0
+
+
+def test_a_result_of_ones_own() -> None:
+    class Root(keras.metrics.MeanSquaredError):
+        def result(self) -> Any:
+            return np.sqrt(super().result())
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+    model.compile("sgd", "mse", metrics=[Root(name="root"), "mse"])
+    found = model.evaluate(np.ones((5, 2)), np.arange(5.0), 2, verbose=0, return_dict=True)
+    assert found["root"] == pytest.approx(np.sqrt(6.0))
+    assert found["mse"] == pytest.approx(6.0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
 import re
+import weakref
 from typing import Any
 
 import evengrad as keras
@@ -929,3 +932,34 @@ def test_padding_stays_finite_from_step_to_step() -> None:
     assert kept
     for t in kept:
         assert np.isfinite(_arena.padding(t)).all()
+
+
+def test_a_subclass_that_says_how_it_trains() -> None:
+    with pytest.raises(TypeError, match="Mine: expected no method train_step"):
+
+        class Mine(keras.Sequential):
+            def train_step(self, data: Any) -> Any:
+                return data
+
+
+def test_a_trained_model_is_freed_at_once() -> None:
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    model.compile("adam", "mse")
+    history = model.fit([[1.0, 2.0]], [1.0], verbose=0)
+    assert history.model is model
+    gone = weakref.ref(model)
+    del model
+    assert gone() is None
+    assert history.epoch == [0]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_summary_where_lines_cannot_be_printed(encoding: str) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    with contextlib.redirect_stdout(out):
+        keras.Sequential([keras.Input((2,)), layers.Dense(1, name="größe \u03b1")]).summary()
+    out.seek(0)
+    text = out.read()
+    assert "+" + "-" * 10 in text
+    assert "| Layer (type)" in text
+    assert " ?" in text  # alpha

@@ -356,3 +356,30 @@ def test_custom_objects_reach_the_inside() -> None:
     assert type(twin.layers[0].layers[0]) is Scale
     with pytest.raises(ValueError, match="tests>Scale"):
         keras.Sequential.from_config(config)
+
+
+def test_an_argument_that_get_config_leaves_out(tmp_path: Path) -> None:
+    @keras.saving.register_keras_serializable("forgetful")
+    class Power(layers.Layer):
+        def __init__(self, p: float = 1.0, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.p = p
+
+        def call(self, inputs: Any) -> Any:
+            return inputs**self.p
+
+    @keras.saving.register_keras_serializable("forgetful")
+    class Whole(Power):
+        def get_config(self) -> dict[str, Any]:
+            return super().get_config() | {"p": self.p}
+
+    model = keras.Sequential([keras.Input((3,)), Power(3.0)])
+    with pytest.raises(TypeError, match="Power: expected its argument 'p' in what get_config"):
+        model.save(tmp_path / "m.evengrad")
+    with pytest.raises(TypeError, match="Power: expected its argument 'p' in what get_config"):
+        keras.models.clone_model(model)
+    assert list(tmp_path.iterdir()) == []
+    whole = keras.Sequential([keras.Input((3,)), Whole(3.0)])
+    whole.save(tmp_path / "m.evengrad")
+    for again in keras.models.load_model(tmp_path / "m.evengrad"), keras.models.clone_model(whole):
+        assert again.layers[0].p == 3.0

@@ -248,3 +248,43 @@ def test_metadata_of_others_is_not_the_order(tmp_path: Path) -> None:
         model.load_weights(tmp_path / "w.safetensors")
         for variable in model.variables:
             np.testing.assert_array_equal(variable.value, arrays[variable.path])
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".evengrad"])
+@pytest.mark.parametrize("names", [("W", "w"), ("a:b", "c"), ("..", "d"), ("x\n", "\U0001f642")])
+def test_names_that_no_file_system_would_like(
+    names: tuple[str, str], suffix: str, tmp_path: Path
+) -> None:
+    if suffix == ".safetensors":
+        pytest.importorskip("safetensors")
+
+    def made() -> keras.Sequential:
+        first, second = names
+        return keras.Sequential(
+            [keras.Input((4,)), layers.Dense(4, name=first), layers.Dense(1, name=second)],
+            name="net",
+        )
+
+    one, other = made(), made()
+    path = tmp_path / f"w{suffix}"
+    (one.save if suffix == ".evengrad" else one.save_weights)(path)
+    other.load_weights(path)
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("skip_mismatch", [False, True])
+def test_automatic_names_that_overlap_in_part(skip_mismatch: bool, tmp_path: Path) -> None:
+    """Another process has made another number of layers before."""
+
+    def made(before: int) -> keras.Sequential:
+        keras.utils.clear_session()
+        for _ in range(before):
+            layers.Dense(1)
+        return keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(4)])
+
+    one, other = made(1), made(0)
+    one.save_weights(tmp_path / "w.npz")
+    other.load_weights(tmp_path / "w.npz", skip_mismatch=skip_mismatch)
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from evengrad.training import Epoch
     from evengrad.variable import Variable
 
+# With these a subclass of a model of Keras says how it computes and trains.
+_NEVER_CALLED = (
+    "call", "train_step", "test_step", "predict_step", "compute_loss", "compute_metrics",
+    "make_train_function", "make_test_function", "make_predict_function",
+)  # fmt: skip
+
 
 class Compiled:
     """What `Sequential` knows of training; of its layers and shapes it knows the rest itself."""
@@ -46,6 +52,16 @@ class Compiled:
         self._programs = _recording.Programs()
         self.draws: _random.Draws | None = None
         self.totals: F64 | None = None  # of loss and metrics, of the epoch there is
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _NEVER_CALLED:
+            if name in vars(cls):
+                raise TypeError(
+                    f"{cls.__name__}: expected no method {name}, which would never be called; "
+                    "write a Layer, a Loss or a Callback of your own, or a loop with forward, "
+                    "backward and optimizer.step"
+                )
 
     @property
     def has_shape(self) -> bool:

@@ -75,7 +75,7 @@ class Family(Generic[_T]):
         if not isinstance(value, self.base):
             raise TypeError(f"serialize: expected a {self.base.__name__}, got {value!r}")
         name = registration.name_of(type(value), self.kind)
-        return {"class_name": name, "config": value.get_config()}
+        return {"class_name": name, "config": registration.config_of(value)}
 
     def deserialize(self, config: Mapping[str, Any]) -> _T:
         """Make an object from what `serialize` returned."""

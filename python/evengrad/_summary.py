@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from evengrad.models import Sequential
     from evengrad.variable import Variable
 
+_PLAIN = str.maketrans("━─┃│┏┳┓┡╇┩├┼┤└┴┘", "--||" + 12 * "+")
 _COLUMNS = ["Layer (type)", "Output Shape", "Param #"]
 _ENDS = [0.45, 0.80, 1.0]  # of the columns, as shares of a line
 _LENGTH, _MORE = 88, 12  # of a line, and what one more column adds
@@ -156,6 +158,17 @@ def _rows(parts: Sequence[Part], expand: bool, depth: int = 0) -> Iterator[list[
         ]
         if expand and isinstance(part, _stack.Stack):
             yield from _rows(part.parts, expand, depth + 1)
+
+
+def show(text: str) -> None:
+    """Print, with other lines where the output cannot have these."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        plain = text.translate(_PLAIN).encode(encoding, "replace")
+        text = plain.decode(encoding)
+    print(text)
 
 
 def _is_empty(part: Part) -> bool:

@@ -263,16 +263,15 @@ class Sequential(Saved, Calibrated, OwnLoop, _stack.Stack):
         """
         if print_fn is not None and not callable(print_fn):
             raise TypeError(f"summary: expected print_fn to be a function, got {print_fn!r}")
-        (print_fn or print)(
-            _summary.text(
-                self,
-                line_length=line_length,
-                positions=positions,
-                expand_nested=expand_nested,
-                show_trainable=_validation.check_flag("summary", "show_trainable", show_trainable),
-                layer_range=layer_range,
-            )
+        text = _summary.text(
+            self,
+            line_length=line_length,
+            positions=positions,
+            expand_nested=expand_nested,
+            show_trainable=_validation.check_flag("summary", "show_trainable", show_trainable),
+            layer_range=layer_range,
         )
+        (print_fn or _summary.show)(text)
 
     # -- variables
 

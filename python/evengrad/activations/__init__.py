@@ -172,7 +172,7 @@ def serialize(activation: Identifier) -> str | dict[str, Any]:
     found = get(activation)
     if isinstance(found, Activation):
         name = registration.name_of(type(found), "activation")
-        return {"class_name": name, "config": found.get_config()}
+        return {"class_name": name, "config": registration.config_of(found)}
     name, values = found
     if name == "relu_general":
         name = "relu"

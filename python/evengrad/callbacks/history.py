@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evengrad.callbacks.base import Callback, Logs
+
+if TYPE_CHECKING:
+    from evengrad.models import Sequential
 
 
 class History(Callback):
@@ -45,6 +49,19 @@ class History(Callback):
         """Append."""
         for name, value in health.items():
             self.health.setdefault(name, []).append(value)
+
+    @property
+    def model(self) -> Sequential:
+        """The model at work, which has its history: the two are not to keep each other."""
+        model: Sequential = self._model and self._model()
+        return model
+
+    def set_model(self, model: Sequential) -> None:
+        """Called first."""
+        self._model = weakref.ref(model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_model"}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Append, and be the model's history."""

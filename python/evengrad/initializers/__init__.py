@@ -166,7 +166,7 @@ def serialize(initializer: Initializer | None) -> dict[str, Any] | None:
     if not isinstance(initializer, Initializer):
         raise TypeError(f"serialize: expected an Initializer, got {initializer!r}")
     name = registration.name_of(type(initializer), "initializer")
-    config = {"class_name": name, "config": initializer.get_config()}
+    config = {"class_name": name, "config": registration.config_of(initializer)}
     return _sharing.described(initializer, config) if initializer.draws_its_own else config
 
 

@@ -35,7 +35,7 @@ def serialize(layer: Part) -> dict[str, Any]:
     if not isinstance(layer, Layer | _stack.Stack):
         raise TypeError(f"serialize: expected a Layer or a Sequential, got {layer!r}")
     name = registration.name_of(type(layer), f"layer {layer.name!r}")
-    return {"class_name": name, "config": layer.get_config()}
+    return {"class_name": name, "config": registration.config_of(layer)}
 
 
 def serialize_inside(parts: Sequence[Part]) -> list[dict[str, Any]]:

@@ -212,7 +212,7 @@ class Metric(Versioned, Configured):
 
     def logged(self, sums: F64) -> Any:
         """Return what training and evaluation report, given the sums that they have filled."""
-        if sums.size:
+        if sums.size and type(self).result is Metric.result:
             return self.value(sums)
         return _validation.as_array(self.name, "what result returns", self.result())
 

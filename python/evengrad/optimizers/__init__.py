@@ -83,7 +83,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"serialize: expected an Optimizer, got {optimizer!r}")
     name = registration.name_of(type(optimizer), "optimizer")
-    return {"class_name": name, "config": optimizer.get_config()}
+    return {"class_name": name, "config": registration.config_of(optimizer)}
 
 
 def deserialize(

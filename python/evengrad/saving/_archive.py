@@ -95,6 +95,7 @@ class Writer:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
         self._taken: set[str] = {DESCRIPTION}
         self._pool = _threads(1) if digests else None
+        self._renames = digests  # names without a description are all that says what is what
         self._waiting: list[tuple[dict[str, Any], Future[str]]] = []
 
     def _open(self, member: str, size: int) -> Any:
@@ -104,7 +105,7 @@ class Writer:
         return self._zip.open(info, "w")
 
     def add(self, member: str, array: NDArray[Any]) -> dict[str, Any]:
-        """Write an array under the name, or a similar one, and return where it is.
+        """Write an array under the name, or with `digests` a similar one; return where it is.
 
         Its checksum may be known only when `add_description` is called.
 
@@ -114,7 +115,7 @@ class Writer:
             If a number is not finite.
         """
         dtype = array.dtype.newbyteorder("<").str
-        if not is_safe(member) or member.lower() in self._taken:
+        if self._renames and (not is_safe(member) or member.lower() in self._taken):
             member = f"{member.partition('/')[0]}/{len(self._taken)}"
         self._taken.add(member.lower())
         entry = {"member": member, "dtype": dtype, "shape": list(array.shape), "sha256": ""}

@@ -120,7 +120,7 @@ def _encoded_thing(value: Any, where: str) -> dict[str, Any]:
         return _tagged(_FUNCTION, registration.name_of(value, where))
     if hasattr(value, "get_config") and not isinstance(value, type):
         name = registration.name_of(type(value), where)
-        content = {"class_name": name, "config": encode(value.get_config(), where)}
+        content = {"class_name": name, "config": encode(registration.config_of(value), where)}
         return _tagged(_OBJECT, {"kind": "object", "value": content})
     raise TypeError(
         f"{where}: expected numbers, texts, lists, dicts, arrays of numbers, registered functions "

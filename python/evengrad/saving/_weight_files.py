@@ -136,7 +136,10 @@ class _Npz(Source):
             raise ValueError("expected .npy members of different names, as save_weights writes")
 
     def _open(self, key: str) -> tuple[Any, tuple[int, ...], bool, np.dtype[Any]]:
-        member = self._zip.open(f"{key}.npy")
+        try:
+            member = self._zip.open(f"{key}.npy")
+        except OSError as error:  # of a place that is none
+            raise ValueError(f"damaged: {key!r} is not where the directory says") from error
         version = np.lib.format.read_magic(member)
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"expected {key!r} in version 1.0 or 2.0 of .npy, got {version}")

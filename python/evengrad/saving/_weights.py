@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -183,7 +184,7 @@ def _all(model: Sequential, source: Source) -> Iterator[tuple[str, Variable]]:
     paths, keys = keys_of(variables), source.keys
     if set(paths) == set(keys):
         keys = paths
-    elif len(keys) != len(paths) or _by_path(source, paths):
+    elif len(keys) != len(paths) or (_by_path(source, paths) and not _in_order(source, variables)):
         raise ModelFileError(source.path, _difference(paths, keys))
     for key, variable in zip(keys, variables, strict=True):
         shape = source.shape(key)
@@ -194,6 +195,17 @@ def _all(model: Sequential, source: Source) -> Iterator[tuple[str, Variable]]:
                 f"{shape}; with skip_mismatch=True layers that do not fit are left as they are",
             )
         yield key, variable
+
+
+def _in_order(source: Source, variables: list[Variable]) -> bool:
+    """Whether all weights fit one after the other, but for the numbers in their paths.
+
+    Automatic names count the layers of a process: dense_1 is dense in another one.
+    """
+    unnumbered = [re.sub(r"_\d+(?=/|$)", "", key) for key in source.keys]
+    if unnumbered != [re.sub(r"_\d+(?=/|$)", "", path) for path in keys_of(variables)]:
+        return False
+    return [source.shape(key) for key in source.keys] == [v.shape for v in variables]
 
 
 def _difference(paths: list[str], keys: list[str]) -> str:
@@ -221,7 +233,7 @@ def _fitting(model: Sequential, source: Source, left: list[Layer]) -> list[tuple
     for key in source.keys:
         groups.setdefault(key.rpartition("/")[0], []).append(key)
     in_order = list(groups.values())
-    by_path = _by_path(source, list(paths.values()))
+    by_path = _by_path(source, list(paths.values())) and not _in_order(source, model.variables)
     for i, layer in enumerate(layers):
         variables = layer.variables
         keys = in_order[i] if not by_path and i < len(in_order) else []

@@ -17,6 +17,8 @@ _EMPTY: Mapping[str, Any] = {}
 _scope: ContextVar[Mapping[str, Any]] = ContextVar("custom_objects", default=_EMPTY)
 # What becomes of a class without a name: None, its __name__; "strict", an error; a dict, a name
 # made up, under which the dict then has it.
+# Arguments that all layers have: a configuration says them in another way, or need not.
+_OF_ALL = {"dtype", "input_dim", "input_shape", "name", "trainable"}
 _naming: ContextVar[str | dict[str, Any] | None] = ContextVar("naming", default=None)
 
 
@@ -209,6 +211,34 @@ def strict() -> Iterator[None]:
         yield
     finally:
         _naming.reset(token)
+
+
+def config_of(thing: Any) -> dict[str, Any]:
+    """Return what `get_config` does.
+
+    Raises
+    ------
+    TypeError
+        If a model is being saved or copied and an argument of a class of one's own is not in it:
+        an object made of it would be another one.
+    """
+    config: dict[str, Any] = thing.get_config()
+    kind = type(thing)
+    if _naming.get() is None or any("from_config" in vars(c) for c in _not_ours(kind)):
+        return config
+    makers = [c for c in _not_ours(kind) if "__init__" in vars(c)]
+    for name, parameter in inspect.signature(kind).parameters.items() if makers else ():
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if named and name not in config and name not in _OF_ALL:
+            raise TypeError(
+                f"{kind.__name__}: expected its argument {name!r} in what get_config returns, "
+                f"by which it is made again: return super().get_config() | {{{name!r}: ...}}"
+            )
+    return config
+
+
+def _not_ours(kind: type) -> list[type]:
+    return [c for c in kind.__mro__ if c is not object and not is_ours(c)]
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
     """
     if not isinstance(learning_rate_schedule, LearningRateSchedule):
         raise TypeError(f"serialize: expected a LearningRateSchedule, got {learning_rate_schedule}")
-    config = learning_rate_schedule.get_config()
+    config = registration.config_of(learning_rate_schedule)
     name = registration.name_of(type(learning_rate_schedule), "schedule")
     return {"class_name": name, "config": config}
 
