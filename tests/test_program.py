@@ -981,3 +981,14 @@ def test_arena_is_what_the_kernels_want() -> None:
         p, x = _core.Program(3), tensor(3, columns)
         p.activation_forward("relu", x, x)
         p.dense_forward(x, tensor(columns, 5), vector(5), tensor(3, 5))
+
+
+def test_the_collector_comes_by_while_the_first_of_a_class_is_made() -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(20):
+            kind = type("Mine", (_core.Program,), {})
+            assert kind(3).capacity == 3
+    finally:
+        gc.set_threshold(*before)

@@ -4,9 +4,11 @@ namespace evengrad::bindings {
 
 namespace {
 
-// Null for an object that was never initialised.
+// Null for an object that was never initialised. The collector may come by earlier still, when the
+// first object of a class is being made and pybind11 looks up the layout that it is to have.
 PyProgram* program_in(PyObject* object) {
   auto* instance = reinterpret_cast<py::detail::instance*>(object);
+  if (!instance->simple_layout && !instance->nonsimple.values_and_holders) return nullptr;
   return instance->get_value_and_holder().value_ptr<PyProgram>();
 }
 
