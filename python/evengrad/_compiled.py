@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evengrad import _random, _recording, _validation, losses, metrics, optimizers
+from evengrad._names import Changes
 from evengrad.metrics import Mean, Metric
 
 if TYPE_CHECKING:
@@ -147,13 +148,8 @@ class Compiled:
         self._weighted_metrics = _named_metrics("weighted_metrics", weighted_metrics)
         self._metrics = plain
         self.optimizer, self.loss = found
-        self._options = {
-            "on_nonfinite": on_nonfinite,
-            "run_eagerly": run_eagerly,
-            "steps_per_execution": steps_per_execution,
-            "jit_compile": jit_compile,
-        }
         self._resolved: dict[tuple[bool, int], tuple[list[Metric], list[Metric]]] = {}
+        self._reported: tuple[Any, dict[str, Metric]] | None = None
         self._tracker = Mean("loss")
         self.totals = None
         self.on_nonfinite, self.run_eagerly = on_nonfinite, eagerly
@@ -180,6 +176,12 @@ class Compiled:
 
     def reported(self) -> dict[str, Metric]:
         """The mean of the loss and the metrics, by the names they are reported by."""
+        now = Changes.latest, self.loss
+        if self._reported is None or self._reported[0] != now:
+            self._reported = now, self._named()
+        return self._reported[1]
+
+    def _named(self) -> dict[str, Metric]:
         found: dict[str, Metric] = {"loss": self._tracker}
         plain, weighted = self._resolve()
         for metric in plain:

@@ -50,8 +50,11 @@ class Versioned:
     version: int = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+            return
         super().__setattr__(name, value)
-        if not name.startswith("_") and name != "version" and self.recording_reads(name):
+        if name != "version" and self.recording_reads(name):
             super().__setattr__("version", self.version + 1)
             Changes.note()
 

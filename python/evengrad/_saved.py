@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from evengrad.models import Sequential
 
 
+_OPTIONS = "on_nonfinite", "run_eagerly", "steps_per_execution", "jit_compile"
+
+
 class Saved(Compiled):
     """The part of `Sequential` that outlives the process."""
 
@@ -103,7 +106,7 @@ class Saved(Compiled):
             "loss": None if self.loss is None else losses.serialize(self.loss),
             "metrics": described(self._metrics),
             "weighted_metrics": described(self._weighted_metrics),
-            **self._options,
+            **{name: getattr(self, name) for name in _OPTIONS},
         }
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
@@ -136,7 +139,8 @@ class Saved(Compiled):
     def __getstate__(self) -> dict[str, Any]:
         draws = self.draws if self.draws is not None and self.draws.good else None
         left_out: dict[str, Any] = {
-            "_lock": None, "_programs": None, "_resolved": {}, "_known_built": -1,
+            "_lock": None, "_programs": None, "_resolved": {}, "_reported": None,
+            "_known_built": -1,
             "history": None, "running": None, "position": None, "passes": 0, "_fitting": False,
         }  # fmt: skip
         return self.__dict__ | left_out | {"draws": draws and (draws.seed, draws.generator)}

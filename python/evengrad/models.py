@@ -14,7 +14,7 @@ from evengrad._cloning import clone_model, model_from_json
 from evengrad._names import Changes, unique_name
 from evengrad._own_loop import OwnLoop
 from evengrad._saved import Saved
-from evengrad.layers.base import Shape
+from evengrad.layers.base import Layer, Shape
 from evengrad.layers.input import InputLayer
 from evengrad.layers.serialization import deserialize_inside, serialize, serialize_inside
 from evengrad.saving import load_model, registration, save_model
@@ -205,9 +205,10 @@ class Sequential(Saved, Calibrated, OwnLoop, _stack.Stack):
 
     def sample_output_shape(self) -> Shape:
         """Shape of one sample's output."""
-        layers = _stack.flat(self.layers)
-        shape = layers[-1].output_shape if layers else None
-        return _stack.output_shape(layers, self.sample_shape()) if shape is None else shape
+        last = self.layers[-1] if self.layers else None
+        if isinstance(last, Layer) and last.output_shape is not None:
+            return last.output_shape
+        return _stack.output_shape(self.layers, self.sample_shape())
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Part:
         """Return a layer by name or by index."""

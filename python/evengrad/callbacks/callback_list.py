@@ -253,11 +253,6 @@ class CallbackList(Callback):
 
     # -- what the loops ask
 
-    def set_steps(self, steps: int) -> None:
-        """Tell all of them how many batches there are."""
-        if self.params:
-            self.set_params(self.params | {"steps": steps})
-
     def watchers(self, kind: str) -> Watchers:
         """Who wants to be called for batches of "train", "test" or "predict"."""
         return Watchers(self.callbacks, kind)
