@@ -768,3 +768,62 @@ def test_variables_calculate() -> None:
     with pytest.raises(ValueError, match="finite"):
         v.assign_add(np.full((2, 2), np.inf))
     assert len({v, keras.Variable(1.0)}) == 2
+
+
+def test_metrics_inside_a_metric() -> None:
+    class Half(metrics.Metric):
+        def __init__(self, name: str = "half") -> None:
+            super().__init__(name)
+            self.inner = metrics.Mean()
+
+        def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+            self.inner.update_state(np.abs(y_true - y_pred).mean(axis=-1), sample_weight)
+
+        def result(self) -> Any:
+            return 0.5 * self.inner.result()
+
+    half = Half()
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([layers.Dense(3, input_shape=(5,))])
+    model.compile("sgd", "mae", metrics=[half])
+    first = model.evaluate(X, Y, 7, verbose=0)
+    assert first[1] == pytest.approx(0.5 * first[0], rel=1e-5)
+    assert model.evaluate(X, 2.0 + model.predict(X), 7, verbose=0)[1] == pytest.approx(1.0)
+    kept = half.snapshot()
+    half.update_state(Y, Y + 100.0)
+    half.restore(kept)
+    assert half.result() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum"])
+def test_weights_of_samples_reach_the_gradient_of_a_loss_of_ones_own(reduction: str) -> None:
+    class Squared(losses.Loss):
+        def call(self, y_true: Array, y_pred: Array) -> Any:
+            return np.square(y_pred - y_true).mean(axis=-1)
+
+        def gradient(self, y_true: Array, y_pred: Array) -> Any:
+            return 2.0 * (y_pred - y_true) / y_pred.shape[-1]
+
+    weight = np.linspace(0.0, 3.0, len(Y))
+    prediction = Y + np.sin(np.arange(Y.size)).reshape(Y.shape)
+    own = Squared(reduction=reduction).value_and_gradient(Y, prediction, weight)
+    ours = losses.MeanSquaredError(reduction=reduction).value_and_gradient(Y, prediction, weight)
+    assert own[0] == pytest.approx(ours[0], rel=1e-6)
+    np.testing.assert_allclose(own[1], ours[1], rtol=1e-6, atol=1e-7)
+
+
+def test_a_rate_is_asked_for_once_a_step_of_an_optimizer_of_ones_own() -> None:
+    asked: list[float] = []
+
+    def rate() -> float:
+        asked.append(0.1 * len(asked))
+        return asked[-1]
+
+    class Plain(keras.optimizers.Optimizer):
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            variable.value[...] -= learning_rate * gradient
+
+    model = keras.Sequential([layers.Dense(3, input_shape=(5,))])
+    model.compile(Plain(rate), "mse")
+    model.fit(X, Y, len(X) // 4, verbose=0)
+    assert len(asked) == model.optimizer.iterations

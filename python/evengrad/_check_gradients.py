@@ -117,8 +117,8 @@ def check_gradients(
     check = Check(np.random.default_rng(seed), elements, tolerance)
     if isinstance(part, str):
         part = _named(part)
-    if isinstance(part, Layer | _stack.Stack):
-        return _of_layers(part, x, input_shape, check, training=training)  # type: ignore[arg-type]
+    if _stack.is_part(part):
+        return _of_layers(part, x, input_shape, check, training=training)
     return compare(_other(part, x, y_true, check.rng), check)
 
 
@@ -132,7 +132,12 @@ def _named(name: str) -> Spec | Activation | Loss:
 def _drawn(x: ArrayLike | None, shape: tuple[int, ...], rng: np.random.Generator) -> F64:
     if x is None:
         return rng.standard_normal((_ROWS, *shape))
-    return _validation.as_array("check_gradients", "x", x).astype(np.float64)
+    array = _validation.as_array("check_gradients", "x", x).astype(np.float64)
+    if not (array.ndim and array.size):
+        raise ValueError(
+            f"check_gradients: expected x of at least one axis and one element, got {array.shape}"
+        )
+    return array
 
 
 def _other(part: Any, x: Any, y_true: Any, rng: np.random.Generator) -> parts.Subject:

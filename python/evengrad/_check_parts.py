@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from evengrad import _python, _random, _stack, _validation
 from evengrad._arena import padding
-from evengrad._program import Program
+from evengrad._program import Program, outputs_of
 
 if TYPE_CHECKING:
+    from evengrad._core import F32
     from evengrad._stack import Part
     from evengrad.activations import Activation, Spec
     from evengrad.layers.base import Layer
@@ -276,32 +277,27 @@ class CompiledLoss(Subject):
         self.y_true = loss.convert(self.who, y_true, len(y_pred), shape)
         self.arrays = {"y_pred": self.y_pred}
 
-    def _run(self, weight: F64 | None) -> Array:
-        n, shape = len(self.y_pred), self.y_pred.shape[1:]
-        program = Program(n, training=True)
-        batch = program.tensor(shape[-1], math.prod(shape[:-1]))
-        batch[...] = self.y_pred.reshape(batch.shape)
-        labels, target = (self.y_true, None) if self.loss.sparse else (None, program.like(batch))
-        if target is not None:
-            target[...] = self.y_true.reshape(batch.shape)
-        factors = None if weight is None else weight.astype(np.float32)
-        dy = None if weight is None else program.like(batch)
-        each = np.zeros(len(batch), np.float32) if weight is None else None
-        kernel, reduction = self.loss.kernel("")[0], "sum" if each is None else "none"
+    def _run(self, reduction: str, weight: F32 | None, dy: bool) -> tuple[Array, Array]:
+        """Loss of each row, where it is not reduced, and the gradient, where it is wanted."""
+        loss, y = self.loss, self.y_pred
+        program, outputs = outputs_of(y, self.y_true, sparse=loss.sparse, weight=weight)
+        each, slope = np.zeros(len(outputs.y), np.float32), program.like(outputs.y)
         program.loss(
-            kernel, batch, labels, target, factors, dy, np.zeros(2), self.loss.parameters,
-            reduction, each,
+            loss.kernel("")[0], outputs.y, outputs.labels, outputs.target, weight,
+            slope if dy else None, np.zeros(2), loss.parameters, reduction, None if dy else each,
         )  # fmt: skip
-        program.run(n)
-        return dy if each is None else each  # type: ignore[return-value]
+        program.run(len(y))
+        return each, slope
 
     def outputs(self) -> F64:
         """One loss a row."""
-        return self._run(None).astype(np.float64).reshape(self.y_pred.shape[:-1])
+        each, _ = self._run("none", None, False)
+        return each.astype(np.float64).reshape(self.y_pred.shape[:-1])
 
     def gradients(self, dy: F64) -> dict[str, F64]:
         """Those of the weighted sum."""
-        return {"y_pred": self._run(dy).astype(np.float64).reshape(self.y_pred.shape)}
+        _, slope = self._run("sum", dy.astype(np.float32), True)
+        return {"y_pred": slope.astype(np.float64).reshape(self.y_pred.shape)}
 
 
 class Penalty(Subject):

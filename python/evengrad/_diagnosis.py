@@ -52,8 +52,8 @@ def of_gradient(model: Compiled, variable: Variable, norm: float) -> Culprit:
 def of_backward(model: Compiled, loop: State, variable: Variable, norm: float) -> Culprit:
     """Name what made the gradient of a variable not finite in a loop of the user's own."""
     rows = np.arange(0 if loop.dy is None else len(loop.dy))
-    if loop.gone is not None and len(loop.gone.x) == len(rows):
-        for layer, y in _outputs(model, loop.gone.x, loop.gone.iteration, loop.gone.seed):
+    if loop.of is not None and len(loop.of.x) == len(rows):
+        for layer, y in _outputs(model, loop.of.x, loop.of.iteration, loop.of.seed):
             bad = _bad(y.reshape(len(rows), -1), rows)
             if bad.size:
                 text = f"the output of {layer} is not finite in row {rows_text(bad)}."

@@ -82,8 +82,8 @@ class OwnLoop(Trainer):
                 seed = (self.seed + _APART * self._loop.passes) % _SEEDS
                 self._loop.passes += 1
             y = way.forward(samples, updates + 1, seed)
-            self._loop.gone = Gone(way, samples, y, training, updates, updates + 1, seed)
-            return y.copy()
+            self._loop.gone = Gone(way, samples, y.shape, training, updates, updates + 1, seed)
+            return y
 
     def backward(
         self, dy: Any, need_dx: bool = True, accumulate: bool = False
@@ -137,9 +137,9 @@ class OwnLoop(Trainer):
         with self._lock:
             gone = self._last_forward()
             array = _validation.as_float32("backward", "dy", dy)
-            if array.shape != gone.y.shape:
+            if array.shape != gone.shape:
                 raise ValueError(
-                    f"backward: expected dy of shape {gone.y.shape}, as the outputs of the last "
+                    f"backward: expected dy of shape {gone.shape}, as the outputs of the last "
                     f"forward, got {array.shape}"
                 )
             if not gone.training:
@@ -209,6 +209,7 @@ class OwnLoop(Trainer):
                     gradients[variable] += before
         loop = self._loop
         loop.received, loop.dy, loop.waits = tuple(gradients), dy, bool(gradients)
+        loop.of = loop.gone
         optimizer: Optimizer | None = getattr(self, "optimizer", None)
         if optimizer is not None:
             optimizer.expect(self)
@@ -227,13 +228,16 @@ class OwnLoop(Trainer):
                 clip=optimizer.clip[1],
             )
             if program.failure is not None:
-                return self._leave_out(program.failure[1], norms, count)
+                number = program.failure[1]
+                variable = list(program.gradients)[number]
+                return self._leave_out(variable, norms[number], count)
             optimizer.counter[0] = count + 1
             self.skipped_in_a_row = self._loop.passes = 0
             return True
 
     def _update_program(self, optimizer: Optimizer) -> tuple[Program, NDArray[np.float64]]:
-        loop, variables = self._loop, self._loop.received
+        loop, trained = self._loop, set(self.trainable_variables)  # as they are now
+        variables = tuple(v for v in loop.received if v in trained)
         key = optimizer, optimizer.version, variables, tuple(v.shaping for v in variables)
         if loop.update is None or loop.update[0] != key:
             program = Program(1, training=True)
@@ -245,15 +249,14 @@ class OwnLoop(Trainer):
             loop.update = key, program, optimizer.record(program)
         return loop.update[1:]
 
-    def _leave_out(self, number: int, norms: NDArray[np.float64], count: int) -> bool:
-        """Say False, or raise, of a step whose gradient of that number is not finite."""
+    def _leave_out(self, variable: Variable, norm: float, count: int) -> bool:
+        """Say False, or raise, of a step whose gradient of that variable is not finite."""
         self.skipped_in_a_row += 1
         self.skipped_steps += 1
         skips = getattr(self, "on_nonfinite", "raise") == "skip"
         if skips and self.skipped_in_a_row < MOST_SKIPPED:
             return False
-        loop = self._loop
-        culprit = _diagnosis.of_backward(self, loop, loop.received[number], norms[number])
+        culprit = _diagnosis.of_backward(self, self._loop, variable, norm)
         raise NonFiniteError(
             f"step {count + 1}: {culprit.text} The step was left out; the weights are as before "
             f"it. {culprit.cure}",

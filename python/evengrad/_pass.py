@@ -88,7 +88,7 @@ class Gone(NamedTuple):
 
     way: Pass
     x: F32
-    y: F32
+    shape: tuple[int, ...]  # of the outputs
     training: bool
     updates: int  # done when it was
     iteration: int
@@ -104,6 +104,7 @@ class State:
         self.memory: dict[Variable, F32] = {}  # for gradients
         self.received: tuple[Variable, ...] = ()  # those that have one
         self.dy: F32 | None = None  # from which they are
+        self.of: Gone | None = None  # the forward that they are of
         self.waits = False  # for a step with them
         self.update: tuple[tuple[object, ...], Program, NDArray[np.float64]] | None = None
 

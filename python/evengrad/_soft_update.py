@@ -59,9 +59,19 @@ def soft_update(target: Sequential, source: Sequential, tau: float) -> None:
         if not isinstance(model, _stack.Stack) or isinstance(model, Layer):
             raise TypeError(f"soft_update: expected {name} to be a Sequential, got {model!r}")
         if not model.built:
-            raise ValueError(f"soft_update: expected {name} to be built, got {model!r}")
+            raise ValueError(
+                f"soft_update: expected {name} to be built, got {model!r}; call build(input_shape) "
+                "first"
+            )
     if target is source:
         raise ValueError("soft_update: expected two models, got one as target and source")
+    shared = set(target.variables) & set(source.variables)
+    if shared:
+        paths = ", ".join(sorted(variable.path for variable in shared))
+        raise ValueError(
+            f"soft_update: expected models without common layers, got two with {paths}; make the "
+            "target with clone_model or copy.deepcopy"
+        )
     first, second = sorted((target, source), key=id)  # two threads wait for each other otherwise
     with first._lock, second._lock:
         program, doubles = target._programs.get(

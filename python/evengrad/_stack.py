@@ -12,6 +12,8 @@ from evengrad import _validation
 from evengrad.layers.base import Layer, Shape
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
     from evengrad._core import F32
     from evengrad._program import Program
     from evengrad.models import Sequential
@@ -92,6 +94,11 @@ class Stack:
             del rest[:count]
 
 
+def is_part(thing: object) -> TypeIs[Part]:
+    """Whether it is a layer or a model."""
+    return isinstance(thing, Layer | Stack)
+
+
 def every(parts: Sequence[Part]) -> Iterator[Part]:
     """All parts, each before those inside it."""
     for part in parts:
@@ -120,7 +127,7 @@ def flat(parts: Sequence[Part]) -> list[Layer]:
 
 def check(who: str, owner: object, present: Sequence[Part], new: object) -> None:
     """Refuse what is no layer, not yet a whole one, or in the stack already."""
-    if not isinstance(new, Layer | Stack):
+    if not is_part(new):
         raise TypeError(f"{who}: expected a Layer or a Sequential, got {new!r}")
     if not hasattr(new, "name"):
         kind = type(new).__name__
@@ -128,7 +135,7 @@ def check(who: str, owner: object, present: Sequence[Part], new: object) -> None
     if any(new.name == other.name for other in present):
         text = f'{type(new).__name__} "{new.name}"'
         raise ValueError(f"{who}: expected layers of different names, got two {text}")
-    inside = list(every([new]))  # type: ignore[list-item]
+    inside = list(every([new]))
     known = {id(part) for part in every(present)}
     for part in inside:
         if part is owner:

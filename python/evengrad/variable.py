@@ -108,7 +108,8 @@ class Variable:
     def shaping(self) -> tuple[object, ...]:
         """What a recorded training step has read of regularizer and constraint."""
         strength = self.regularizer and (self.regularizer.l1, self.regularizer.l2)
-        return strength, self.constraint and repr(self.constraint)
+        text = self.constraint and repr(self.constraint)
+        return self.regularizer, strength, self.constraint, text
 
     @property
     def ndim(self) -> int:

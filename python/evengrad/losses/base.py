@@ -156,21 +156,32 @@ class Loss(Versioned, Configured):
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Any:
         """Return the loss of predictions (n, ...) against the truth, reduced."""
+        program, outputs, shape = self._given(y_true, y_pred, sample_weight)
+        reduced = self.reduction not in (None, "none")
+        each = None if reduced else np.zeros(math.prod(shape[:-1]), np.float32)
+        result = self._run(program, outputs, None, each)
+        if each is not None:
+            return each.reshape(shape[:-1])
+        return np.float32(result[0] / result[1])
+
+    def _given(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[Program, Outputs, tuple[int, ...]]:
+        """A program for the batch that a user gives, and the shape of its predictions."""
         x = _validation.features(self.name, "y_pred", y_pred)
         truth = self.convert(self.name, y_true, len(x), x.shape[1:])
         weight = None
         if sample_weight is not None:
             weight = _validation.sample_weights(self.name, sample_weight, len(x))
-        program, outputs = outputs_of(x, truth, sparse=self.sparse, weight=weight)
-        reduced = self.reduction not in (None, "none")
-        each = None if reduced else np.zeros(math.prod(x.shape[:-1]), np.float32)
+        return *outputs_of(x, truth, sparse=self.sparse, weight=weight), x.shape
+
+    def _run(self, program: Program, outputs: Outputs, dy: F32 | None, each: F32 | None) -> F64:
+        """Record and run; return the sum of the loss and what it is divided by."""
         result = np.zeros(2)
         kernel = "" if self.in_python else self.kernel("")[0]
-        self.record(program, kernel, outputs, None, result, each)
-        program.run(len(x))
-        if each is not None:
-            return each.reshape(x.shape[:-1])
-        return np.float32(result[0] / result[1])
+        self.record(program, kernel, outputs, dy, result, each)
+        program.run(program.capacity)
+        return result
 
     def value_and_gradient(
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
@@ -201,16 +212,10 @@ class Loss(Versioned, Configured):
                 f"{self.name}: expected a loss that is reduced to one number, got "
                 f"reduction={self.reduction!r}; use 'sum_over_batch_size' or 'sum'"
             )
-        x = _validation.features(self.name, "y_pred", y_pred)
-        truth = self.convert(self.name, y_true, len(x), x.shape[1:])
-        weight = None
-        if sample_weight is not None:
-            weight = _validation.sample_weights(self.name, sample_weight, len(x))
-        program, outputs = outputs_of(x, truth, sparse=self.sparse, weight=weight)
-        result, dy = np.zeros(2), program.like(outputs.y)
-        self.record(program, "" if self.in_python else self.kernel("")[0], outputs, dy, result)
-        program.run(len(x))
-        return float(result[0] / result[1]), np.array(dy, order="C").reshape(x.shape)
+        program, outputs, shape = self._given(y_true, y_pred, sample_weight)
+        dy = program.like(outputs.y)
+        result = self._run(program, outputs, dy, None)
+        return float(result[0] / result[1]), np.array(dy, order="C").reshape(shape)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal loss."""

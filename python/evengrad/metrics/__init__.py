@@ -20,7 +20,7 @@ from evengrad.metrics.accuracy import (
     TopKCategoricalAccuracy,
 )
 from evengrad.metrics.auc import AUC
-from evengrad.metrics.base import MeanMetricWrapper, Metric
+from evengrad.metrics.base import Metric
 from evengrad.metrics.by_column import F1Score, FBetaScore, R2Score
 from evengrad.metrics.confusion import (
     FalseNegatives,
@@ -50,6 +50,7 @@ from evengrad.metrics.regression import (
     Poisson,
     RootMeanSquaredError,
 )
+from evengrad.metrics.wrapper import MeanMetricWrapper
 from evengrad.saving import registration
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -79,6 +79,8 @@ class Metric(Versioned, Configured):
         self._sums = None
         for variable in self._variables:
             variable.assign(np.zeros(variable.shape))
+        for metric in self._metrics:
+            metric.reset_state()
 
     # -- with a state of its own
 
@@ -127,7 +129,12 @@ class Metric(Versioned, Configured):
     @property
     def variables(self) -> list[Variable]:
         """Those that add_variable made."""
-        return list(self._variables)
+        return [*self._variables, *(v for metric in self._metrics for v in metric.variables)]
+
+    @property
+    def _metrics(self) -> list[Metric]:
+        """Those among its attributes, which are a part of its state."""
+        return [value for value in vars(self).values() if isinstance(value, Metric)]
 
     @property
     def stateful(self) -> bool:
@@ -141,13 +148,22 @@ class Metric(Versioned, Configured):
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that `update_state` may change."""
-        kept = {k: copy.copy(v) for k, v in vars(self).items() if k not in ("_kept", "_variables")}
-        return kept | {"_variables": [(v, v.storage.copy()) for v in self._variables]}
+        kept = {
+            k: copy.copy(v)
+            for k, v in vars(self).items()
+            if k not in ("_kept", "_variables") and not isinstance(v, Metric)
+        }
+        return kept | {
+            "_variables": [(v, v.storage.copy()) for v in self._variables],
+            "_metrics": [(metric, metric.snapshot()) for metric in self._metrics],
+        }
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Be as when `snapshot` returned this."""
         for variable, storage in kept.pop("_variables"):
             variable.storage[...] = storage
+        for metric, state in kept.pop("_metrics"):
+            metric.restore(state)
         vars(self).update(kept)
 
     def keep_state(self) -> None:
@@ -305,46 +321,3 @@ class LossMean(Metric):
             outputs = outputs._replace(y=copy)
         y, _, labels, target, weight = outputs
         program.loss(kernel, y, labels, target, weight, None, sums, self._loss.parameters, "none")
-
-
-class MeanMetricWrapper(Metric):
-    """Mean of what a function of yours returns.
-
-    Parameters
-    ----------
-    fn : callable
-        fn(y_true, y_pred, **kwargs): one value for each row of outputs, as `Metric.call`.
-    name : str, optional
-        Default: the function's name.
-    dtype : optional
-        float32, the only one there is.
-    **kwargs
-        More arguments for fn.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from evengrad import metrics
-    >>> def largest_error(y_true, y_pred):
-    ...     return np.abs(y_pred - y_true).max(axis=-1)
-    >>> metrics.MeanMetricWrapper(largest_error)([[0.0, 0.0]], [[1.0, -3.0]])
-    np.float32(3.0)
-    """
-
-    def __init__(
-        self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **kwargs: Any
-    ) -> None:
-        own = getattr(fn, "__name__", snake_case(type(fn).__name__))
-        super().__init__(name or own, dtype)
-        self._fn, self._kwargs = fn, kwargs
-        if getattr(fn, "__module__", "").startswith("evengrad.losses"):
-            self._direction = "down"
-
-    def call(self, y_true: NDArray[Any], y_pred: NDArray[np.float32]) -> NDArray[Any]:
-        """Return fn(y_true, y_pred)."""
-        values: NDArray[Any] = self._fn(y_true, y_pred, **self._kwargs)
-        return values
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal metric."""
-        return super().get_config() | {"fn": self._fn} | self._kwargs

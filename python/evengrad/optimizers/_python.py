@@ -42,7 +42,7 @@ def record_update(
         if (int(optimizer.counter[0]) + 1) % every:
             return
         with undo.on_error():
-            rate = optimizer.learning_rate
+            rate = optimizer.rate_of_step
             for (variable, gradient), decay in zip(shown, rates.tolist(), strict=True):
                 if decay:
                     variable.storage *= np.float32(1.0 - rate * decay)

@@ -88,6 +88,7 @@ class Rated(Versioned):
         self.name = name or snake_case(type(self).__name__)
         self._count = Count(0, name="iteration", path=f"{self.name}/iteration", trainable=False)
         self._rate: Rate | Variable = 0.0
+        self._asked = -1, 0.0  # the last step whose rate a function gave, and that
         self.learning_rate = learning_rate
 
     @property
@@ -153,4 +154,12 @@ class Rated(Versioned):
         if isinstance(self._rate, Variable):
             return np.full(steps, self._rate.storage[0])
         assert callable(self._rate)
-        return rates_of(type(self).__name__, self._rate, int(self.counter[0]), steps)
+        made = rates_of(type(self).__name__, self._rate, int(self.counter[0]), steps)
+        self._asked = int(self.counter[0]), float(made[0])
+        return made
+
+    @property
+    def rate_of_step(self) -> float:
+        """The learning rate of the step that runs, without asking a function once more."""
+        step, rate = self._asked
+        return rate if self.rate_in_python and step == self.counter[0] else self.learning_rate
