@@ -54,50 +54,19 @@ static bool convert_from(const void* source, int64_t n, float low, float high, f
   return illegal == 0;
 }
 
-static inline bool convert(const void* from, const Source& s, int64_t n, float* to) {
-  switch (s.dtype) {
-    case Dtype::kFloat16:
-      return convert_from<Half>(from, n, s.low, s.high, to);
-    case Dtype::kFloat32:
-      return convert_from<float>(from, n, s.low, s.high, to);
-    case Dtype::kFloat64:
-      return convert_from<double>(from, n, s.low, s.high, to);
-    case Dtype::kInt8:
-      return convert_from<int8_t>(from, n, s.low, s.high, to);
-    case Dtype::kInt16:
-      return convert_from<int16_t>(from, n, s.low, s.high, to);
-    case Dtype::kInt32:
-      return convert_from<int32_t>(from, n, s.low, s.high, to);
-    case Dtype::kInt64:
-      return convert_from<int64_t>(from, n, s.low, s.high, to);
-    case Dtype::kUint8:
-      return convert_from<uint8_t>(from, n, s.low, s.high, to);
-    case Dtype::kUint16:
-      return convert_from<uint16_t>(from, n, s.low, s.high, to);
-    case Dtype::kUint32:
-      return convert_from<uint32_t>(from, n, s.low, s.high, to);
-    case Dtype::kUint64:
-      return convert_from<uint64_t>(from, n, s.low, s.high, to);
-  }
-  return false;
-}
+// What there is to know of each Dtype, in their order.
+template <class... T>
+struct Numbers {
+  static constexpr bool (*kConvert[])(const void*, int64_t, float, float,
+                                      float*) = {convert_from<T>...};
+  static constexpr int64_t kSize[] = {static_cast<int64_t>(sizeof(T))...};
+};
+using AllNumbers = Numbers<Half, float, double, int8_t, int16_t, int32_t, int64_t, uint8_t,
+                           uint16_t, uint32_t, uint64_t>;
 
-static inline int64_t size_of(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kInt8:
-    case Dtype::kUint8:
-      return 1;
-    case Dtype::kFloat16:
-    case Dtype::kInt16:
-    case Dtype::kUint16:
-      return 2;
-    case Dtype::kFloat32:
-    case Dtype::kInt32:
-    case Dtype::kUint32:
-      return 4;
-    default:
-      return 8;
-  }
+static inline bool convert(const void* from, const Source& s, int64_t n, float* to) {
+  return AllNumbers::kConvert[static_cast<int>(s.dtype)](from, n, s.low, s.high, to);
 }
+static inline int64_t size_of(Dtype dtype) { return AllNumbers::kSize[static_cast<int>(dtype)]; }
 
 }  // namespace evengrad::EVENGRAD_TARGET

@@ -666,3 +666,53 @@ def test_targets_of_batches_are_checked_as_they_are_read() -> None:
     ):
         model.fit(generated(1, X, y), verbose=0)
     assert model.optimizer.iterations == 1
+
+
+class Nothing:
+    """Can be gone through again and again, and has no batch."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([])
+
+
+def test_no_batch_at_all_though_steps_are_given() -> None:
+    model = classifier()
+    words = "expected at least one batch, got none"
+    with pytest.raises(ValueError, match=f"predict: {words}"):
+        model.predict(Nothing(), steps=3)
+    with pytest.raises(ValueError, match=f"evaluate: {words}"):
+        model.evaluate(Nothing(), steps=3, verbose=0)
+    with pytest.raises(ValueError, match=f"fit: {words}"):
+        model.fit(Nothing(), steps_per_epoch=3, epochs=2, verbose=0)
+    unbuilt = keras.Sequential([layers.Dense(3, "softmax")])
+    unbuilt.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=f"fit: {words}"):
+        unbuilt.fit(Nothing(), verbose=0)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_first_look_at_a_data_set_begins_no_pass(workers: int) -> None:
+    def order(built: bool) -> list[int]:
+        asked: list[int] = []
+
+        class Parts(keras.utils.PyDataset):
+            def __len__(self) -> int:
+                return len(PARTS)
+
+            def __getitem__(self, index: int) -> Any:
+                asked.append(index)
+                return X[PARTS[index]], Y[PARTS[index]]
+
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([layers.Dense(3, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        if built:
+            model.build((None, X.shape[1]))
+        model.fit(Parts(workers=workers), verbose=0)
+        return asked
+
+    seen = order(built=False)
+    assert seen[0] == 0  # its shapes
+    assert len(seen) == 1 + len(PARTS)
+    if workers == 1:
+        assert seen[1:] == order(built=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import sys
 import warnings
@@ -504,3 +505,57 @@ def test_batches_of_all_sizes_share_a_recording(monkeypatch: pytest.MonkeyPatch)
     assert bits(model) == bits(right)
     assert model.test_on_batch(x[:7], y[:7]) == right.test_on_batch(x[:7], y[:7])
     assert model.predict_on_batch(x[:5]).tobytes() == model.predict(x[:5]).tobytes()
+
+
+def test_errors_of_what_is_read_begin_with_who_reads(tmp_path: Path) -> None:
+    x = mapped(tmp_path, drawn(16, "f4"))
+    targets = np.zeros((16, 1))
+    targets[5] = 2.0
+    (tmp_path / "y").mkdir()
+    y = mapped(tmp_path / "y", targets)
+    model = keras.Sequential([keras.Input((FEATURES,)), layers.Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy")
+    fine = np.zeros(16)
+    for who, use in (
+        ("fit", lambda: model.fit(x, y, verbose=0)),
+        ("fit: validation_data", lambda: model.fit(x, fine, verbose=0, validation_data=(x, y))),
+        ("evaluate", lambda: model.evaluate(x, y, verbose=0)),
+        ("train_on_batch", lambda: model.train_on_batch(x, y)),
+        ("test_on_batch", lambda: model.test_on_batch(x, y)),
+    ):
+        with pytest.raises(ValueError, match=f"^{who}: expected y from 0 to 1, got 2 in row 5$"):
+            use()
+
+
+def test_rows_are_named_in_their_order(tmp_path: Path) -> None:
+    values = drawn(64, "f4")
+    values[[60, 3, 41]] = np.nan
+    with pytest.raises(keras.NonFiniteError, match="row 3, 41, 60 are") as caught:
+        classifier().fit(mapped(tmp_path, values), classes(64), 64, verbose=0)
+    assert caught.value.rows == (3, 41, 60)
+
+
+def test_a_mapping_of_a_file_that_is_no_memmap(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(range(240)))
+    with open(tmp_path / "x", "rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    array = np.frombuffer(memory, np.uint8).reshape(-1, FEATURES)
+    source = _sources.borrow("fit", "x", array)
+    assert not source.checked
+    assert source.array.base is not None
+    assert _sources.borrow("fit", "x", array.copy()).checked
+
+
+@pytest.mark.parametrize(("pairs", "triples", "named"), [(300, 0, False), (0, 300, True)])
+def test_a_column_of_fractions_that_loses_some_of_its_values(
+    pairs: int, triples: int, named: bool
+) -> None:
+    """Neighbours that float32 cannot tell apart: 30% and 67% of the distinct numbers."""
+    base = 1.0 + np.arange(1000 - pairs - 2 * triples) / 1000.0
+    some = base[: pairs + triples]
+    column = np.concatenate([base, some + 1e-10, base[:triples] + 2e-10])
+    values = np.column_stack([np.arange(1000.0), column])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _sources.warn_of_lost_values("fit", values)
+    assert bool(caught) == named

@@ -233,7 +233,7 @@ def _outputs(layers: Sequence[Layer], x: F32, rows: int, linear: Layer | None = 
     legal = None if _sources.readable(x) else _sources.FINITE
     feed = _feed.Arrays("lsuv", _data.Data(x, legal=legal), rows)
     recorded = _recording.record_prediction(layers, x.shape[1:], feed.capacity, linear)
-    return training.predict("lsuv", lambda _: recorded, feed)
+    return training.predict(lambda _: recorded, feed)
 
 
 def _scale(layer: Dense, inputs: F32, rows: int, tolerance: float, most: int) -> float:

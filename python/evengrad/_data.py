@@ -41,7 +41,7 @@ class Data(NamedTuple):
         return _sources.readable(self.x) and (self.y is None or _sources.readable(self.y))
 
     def in_memory(self, part: slice | NDArray[np.intp]) -> Data:
-        """Return copies of some rows, which programs can read."""
+        """Return some rows, converted where programs could not read them."""
         some = self.rows(part)
         x, y = (
             array if array is None or _sources.readable(array) else _sources.converted(array)
@@ -141,7 +141,6 @@ def _classes(who: str, truth: NDArray[Any]) -> NDArray[Any]:
 
 def split(data: Data, share: float) -> tuple[Data, Data | None]:
     """Return what to train on and what to validate with: the last rows."""
-    share = _validation.check_number("fit", "validation_split", share, 0.0, 1.0, open_high=True)
     if not share:
         return data, None
     kept = int(len(data.x) * (1.0 - share))
@@ -171,12 +170,12 @@ def replay(
             x, y, weight, order, output,
             first=first, steps=steps, learning_rates=learning_rates, legal=legal, **scalars,
         )  # fmt: skip
-    done, end = 0, len(x) if order is None else len(order)
+    done = 0
     each = max(1, _PIECE // (program.capacity * (x.size // len(x))))
     while done < steps:
         count = min(each, steps - done)
         start = first + done * program.capacity
-        part = slice(start, min(start + count * program.capacity, end))
+        part = slice(start, start + count * program.capacity)
         piece = data.in_memory(part if order is None else order[part])
         rates = None if learning_rates is None else learning_rates[done : done + count]
         completed = program.run_batches(

@@ -161,6 +161,12 @@ class Passes:
             return _loaded_ahead(self.source.__getitem__, indices, workers, most)
         return _loaded(self.source.__getitem__, indices)
 
+    def first(self) -> list[Any]:
+        """The batch by which a model learns its shapes, of a pass that is not begun."""
+        if self._indexed:
+            return [self.source[0]]
+        return list(itertools.islice(iter(self.source), 1))
+
     def hook(self, name: str) -> None:
         """Call a method of the source if it has it."""
         method = getattr(self.source, name, None)

@@ -79,7 +79,7 @@ def of_loss(model: Trainer, feed: Feed) -> Culprit:
             return Culprit(name, None, tuple(bad.tolist()), text, cure)
     x, iteration = _sources.converted(data.x[rows]), model.optimizer.iterations + 1
     for layer, y in _outputs(model, x, iteration, model.seed):
-        bad = rows[_bad(y.reshape(len(rows), -1), np.arange(len(rows)))]
+        bad = np.sort(rows[_bad(y.reshape(len(rows), -1), np.arange(len(rows)))])
         if bad.size:
             text = (
                 f"the loss is not finite, nor is the output of {layer} in row {rows_text(bad)}"
@@ -94,15 +94,15 @@ def _bad(array: NDArray[Any] | None, rows: Rows) -> Rows:
     return rows[:0] if array is None else _sources.illegal_rows(array, rows)
 
 
-def check_targets(who: str, feed: Feed) -> None:
+def check_targets(feed: Feed) -> None:
     """Raise where targets of the next step are finite, but not what the loss wants."""
     data, rows = feed.data(), feed.rows()
     assert data.y is not None
     if data.legal is not None and not _sources.illegal_rows(data.y, rows).size:
-        raise of_sources(who, feed)
+        raise of_sources(feed)
 
 
-def of_sources(who: str, feed: Feed) -> ValueError:
+def of_sources(feed: Feed) -> ValueError:
     """Say which rows of the next step are not legal."""
     data, rows = feed.data(), feed.rows()
     finite = _sources.FINITE
@@ -112,8 +112,8 @@ def of_sources(who: str, feed: Feed) -> ValueError:
         bad = _sources.illegal_rows(array, rows, legal)
         if bad.size:
             text = _sources.explain(array, bad, legal)
-            return ValueError(f"{who}: expected {name} {text}{feed.of_batch}")
-    return ValueError(f"{who}: expected the data not to change while they are read")
+            return ValueError(f"{feed.who}: expected {name} {text}{feed.of_batch}")
+    return ValueError(f"{feed.who}: expected the data not to change while they are read")
 
 
 def _outputs(

@@ -24,6 +24,7 @@ Prepare = Callable[[str, Any, Any, Any], Data]
 class Feed:
     """Steps for epochs."""
 
+    who: str  # what errors begin with
     capacity: int  # samples that a program needs room for, for the steps that are ready
 
     @property
@@ -86,7 +87,7 @@ class Arrays(Feed):
     def __init__(
         self, who: str, data: Data, batch: int, steps: int | None = None, order: Order | None = None
     ) -> None:
-        self._who, self._data, self._order = who, data, order
+        self.who, self._data, self._order = who, data, order
         self.capacity = min(batch, len(data.x))
         self._batches = math.ceil(len(data.x) / self.capacity)
         self._steps = steps or self._batches
@@ -111,7 +112,7 @@ class Arrays(Feed):
     def ready(self) -> int:
         """Steps up to the end of the epoch or of the pass."""
         if self._left and self._at == self._batches:
-            _warn_of_end(self._who, self.steps)
+            _warn_of_end(self.who, self.steps)
             self._left = 0
         return min(self._left, self._batches - self._at)
 
@@ -167,7 +168,7 @@ class Batches(Feed):
     def __init__(
         self, who: str, source: Any, prepare: Prepare, steps: int | None, order: Order | None = None
     ) -> None:
-        self._who, self._prepare, self._limit = who, prepare, steps
+        self.who, self._prepare, self._limit = who, prepare, steps
         self._passes = _dataset.Passes(who, source, order)
         self._pass: Iterator[Any] | None = None
         self._waiting: list[Any] = []  # a batch that was fetched to see whether there is any
@@ -192,9 +193,11 @@ class Batches(Feed):
             self.has_more()
             batches = self._waiting
         else:
-            batches = list(itertools.islice(self._passes.begin(), 1))
+            batches = self._passes.first()
+        if not batches:
+            raise ValueError(f"{self.who}: expected at least one batch, got none")
         for batch in batches:
-            self._prepare(f"{self._who}, first batch", *_dataset.unpacked(self._who, batch))
+            self._prepare(f"{self.who}, first batch", *_dataset.unpacked(self.who, batch))
 
     def has_more(self) -> bool:
         """Whether another epoch has any step; warn where it has not."""
@@ -203,7 +206,7 @@ class Batches(Feed):
         self._pass = self._pass or self._passes.begin()
         self._waiting = self._waiting or self._next()
         if not self._waiting and not self._fetched:
-            raise ValueError(f"{self._who}: expected at least one batch, got none")
+            raise ValueError(f"{self.who}: expected at least one batch, got none")
         if not self._waiting and not self._warned:
             self._warn()
         return bool(self._waiting)
@@ -230,8 +233,8 @@ class Batches(Feed):
             self._waiting = []
             if batches:
                 self._use(batches[0])
-            elif not self._done and self._limit is None:
-                raise ValueError(f"{self._who}: expected at least one batch, got none")
+            elif not self._done and (self._limit is None or not self._fetched):
+                raise ValueError(f"{self.who}: expected at least one batch, got none")
             elif self.steps:
                 self._warn()
         return 0 if self._now is None else 1
@@ -243,7 +246,7 @@ class Batches(Feed):
         return found
 
     def _use(self, batch: Any) -> None:
-        who = f"{self._who}, epoch {self._epoch + 1}, step {self._done + 1}"
+        who = f"{self.who}, epoch {self._epoch + 1}, step {self._done + 1}"
         self._now = self._prepare(who, *_dataset.unpacked(who, batch))
         rows = len(self._now.x)
         if rows > self.capacity:  # with room for somewhat larger ones, after the first
@@ -251,7 +254,7 @@ class Batches(Feed):
 
     def _warn(self) -> None:
         self._warned = True
-        _warn_of_end(self._who, self.steps)
+        _warn_of_end(self.who, self.steps)
 
     def data(self) -> Data:
         """The batch."""

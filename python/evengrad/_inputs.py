@@ -77,19 +77,20 @@ def held_out_of(
     return feed_of(model, who, given, batch_size=None, steps=steps)[0]
 
 
+def rows_of(who: str, samples: _sources.Source, batch_size: int, steps: int | None) -> Feed:
+    """Return what to read from samples alone."""
+    legal = None if samples.checked else _sources.FINITE
+    return Arrays(who, Data(samples.array, legal=legal), batch_size, steps)
+
+
 def inputs_of(
-    model: Trainer,
-    who: str,
-    source: Any,
-    batch_size: int | None,
-    steps: int | None,
-    default: int = _arguments.ROWS,
+    model: Trainer, who: str, source: Any, batch_size: int | None, steps: int | None
 ) -> Feed:
     """Return what to read from an array, or from the batches that an object hands out."""
     if not _dataset.hands_out_batches(source):
-        array, checked = _data.samples(model, who, source)
-        each = batch_size or _arguments.default_rows(len(array), steps, default)
-        return Arrays(who, Data(array, legal=None if checked else _sources.FINITE), each, steps)
+        given = _data.samples(model, who, source)
+        each = batch_size or _arguments.default_rows(len(given.array), steps)
+        return rows_of(who, given, each, steps)
     if batch_size is not None:
         raise ValueError(
             f"{who}: expected x alone, got batch_size beside a {type(source).__name__}, whose "

@@ -73,11 +73,18 @@ def borrow(
     return Source(numbers, not defer)
 
 
+def contiguous(array: NDArray[Any], dtype: type[Any]) -> NDArray[Any]:
+    """Return the array itself where it is that, else a copy; overflow gives infinity."""
+    if array.dtype == dtype and array.flags.carray:
+        return array
+    with np.errstate(over="ignore"):
+        ready = np.ascontiguousarray(array, dtype)
+    return ready if ready.flags.aligned else ready.copy()
+
+
 def converted(array: NDArray[Any]) -> NDArray[np.float32]:
     """Return an array as contiguous float32; what is beyond its range becomes infinite."""
-    with np.errstate(over="ignore"):
-        numbers = np.ascontiguousarray(array, np.float32)
-    return numbers if numbers.flags.aligned else numbers.copy()
+    return contiguous(array, np.float32)
 
 
 def check(
@@ -122,7 +129,7 @@ def illegal_rows(
 ) -> NDArray[np.intp]:
     """Those of the rows that hold what is not legal as float32."""
     found = np.concatenate([rows[:0], *_illegal(array[rows], legal)])
-    bad: NDArray[np.intp] = rows[found.astype(np.intp)]
+    bad: NDArray[np.intp] = np.sort(rows[found.astype(np.intp)])
     return bad
 
 

@@ -16,7 +16,6 @@ from evengrad import (
     _dataset,
     _feed,
     _inputs,
-    _sources,
     _validation,
     training,
 )
@@ -286,10 +285,10 @@ class Trainer(Compiled):
                 return self._predicted("predict", x, batch_size, steps)
             feed = _inputs.inputs_of(self, "predict", x, batch_size, steps)
             if callbacks is None:
-                return training.predict("predict", self._prediction, feed)
+                return training.predict(self._prediction, feed)
             self.stop_predicting = False
             with self._calling(callbacks, False, verbose=verbose, steps=feed.steps) as everyone:
-                return training.predict("predict", self._prediction, feed, everyone)
+                return training.predict(self._prediction, feed, everyone)
 
     def _everyone(
         self, callbacks: Callbacks, show: bool, add_history: bool = False, **params: Any
@@ -338,13 +337,11 @@ class Trainer(Compiled):
         *,
         at_once: bool = False,
     ) -> NDArray[np.float32]:
-        array, checked = _data.samples(self, who, x)
-        rows = len(array)
+        source = _data.samples(self, who, x)
+        rows = len(source.array)
         each = rows if at_once else batch_size
         each = each or _arguments.default_rows(rows, steps, _arguments.PREDICTION_ROWS)
-        if checked and rows <= each and steps is None:
+        if source.checked and rows <= each and steps is None:
             recorded = self._prediction(rows, reuse=at_once)
-            return training.predict_batch(who, recorded, array)
-        data = _data.Data(array, legal=None if checked else _sources.FINITE)
-        feed = _feed.Arrays(who, data, each, steps)
-        return training.predict(who, self._prediction, feed)
+            return training.predict_batch(who, recorded, source.array)
+        return training.predict(self._prediction, _inputs.rows_of(who, source, each, steps))

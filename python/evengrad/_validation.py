@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Sequence
 from decimal import Decimal
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _frames
+from evengrad import _frames, _sources
 from evengrad.errors import rows_text
 
 if TYPE_CHECKING:
@@ -117,10 +116,6 @@ def check_weights(who: str, weights: Any, variables: Sequence[Variable]) -> None
 
 # -- data
 
-_LARGEST = float(np.finfo(np.float32).max)
-_PIECE = 1 << 18  # elements checked at a time: temporaries stay in cache
-_FEW = 4096  # numbers that one thread multiplies at once
-
 
 def as_array(who: str, name: str, data: Any) -> NDArray[Any]:
     """Return what users call data as a numeric array, without converting numbers."""
@@ -151,36 +146,10 @@ def as_array(who: str, name: str, data: Any) -> NDArray[Any]:
     return array
 
 
-def _contiguous(array: NDArray[Any], dtype: type[Any]) -> NDArray[Any]:
-    """Return the array itself where the core can read it, else a copy; overflow gives infinity."""
-    if array.dtype == dtype and array.flags.carray:
-        return array
-    with np.errstate(over="ignore"):
-        ready = np.ascontiguousarray(array, dtype=dtype)
-    return ready if ready.flags.aligned else ready.copy()
-
-
 def as_float32(who: str, name: str, data: Any) -> F32:
     """Return data as a C-contiguous float32 array, itself if it is one; non-finite passes."""
     array = as_array(who, name, data)
-    return _contiguous(array, np.float32).reshape(array.shape)
-
-
-def _check_finite(who: str, name: str, converted: F32, array: NDArray[Any]) -> None:
-    if converted.size <= _FEW and math.isfinite(np.vdot(converted, converted)):
-        return  # the usual case, quickly: the squares of finite numbers rarely overflow
-    flat = converted.reshape(len(converted), -1)
-    step = max(1, _PIECE // max(1, flat.shape[1]))
-    for begin in range(0, len(flat), step):
-        piece = flat[begin : begin + step]
-        if np.isfinite(piece).all():
-            continue
-        rows = begin + np.flatnonzero(~np.isfinite(piece).all(axis=1))
-        source = array.reshape(flat.shape)[rows]
-        what = "finite numbers"
-        if np.isfinite(source).all():
-            what = "numbers within the range of float32 (3.4e38)"
-        raise ValueError(f"{who}: expected {name} to hold {what}; not so in row {rows_text(rows)}")
+    return _sources.converted(array).reshape(array.shape)
 
 
 def sample_array(
@@ -211,9 +180,9 @@ def sample_array(
 def features(who: str, name: str, data: Any, shape: tuple[int, ...] | None = None) -> F32:
     """Return samples as finite C-contiguous float32 (n, *shape), borrowed where they are that."""
     array = sample_array(who, name, data, shape)
-    converted = _contiguous(array, np.float32)
-    _check_finite(who, name, converted, array)
-    return converted
+    numbers = _sources.converted(array)
+    _sources.check(who, name, numbers, array)
+    return numbers
 
 
 def target_array(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -236,14 +205,10 @@ def targets(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> F
 
 def probabilities(who: str, name: str, data: Any, n: int, shape: tuple[int, ...]) -> F32:
     """Return targets from 0 to 1."""
-    array = targets(who, name, data, n, shape)
-    bad = (array < 0.0) | (array > 1.0)
-    if bad.any():
-        rows = np.flatnonzero(bad.reshape(n, -1).any(axis=1))
-        raise ValueError(
-            f"{who}: expected {name} from 0 to 1, got {array[bad][0]:g} in row {rows_text(rows)}"
-        )
-    return array
+    array = sample_array(who, name, target_array(who, name, data, n, shape))
+    numbers = _sources.converted(array)
+    _sources.check(who, name, numbers, array, (0.0, 1.0))
+    return numbers
 
 
 def labels(who: str, name: str, data: Any, n: int, classes: int) -> NDArray[np.int32]:
@@ -262,7 +227,7 @@ def labels(who: str, name: str, data: Any, n: int, classes: int) -> NDArray[np.i
             f"{who}: expected {name} to be class numbers from 0 to {classes - 1} for {classes} "
             f"outputs, got {array[rows[0]]} in row {rows_text(rows)}"
         )
-    return _contiguous(array, np.int32)
+    return _sources.contiguous(array, np.int32)
 
 
 def sample_weights(who: str, data: Any, n: int) -> F32:
@@ -272,7 +237,7 @@ def sample_weights(who: str, data: Any, n: int) -> F32:
         array = array[:, 0]
     if array.shape != (n,):
         raise ValueError(f"{who}: expected sample_weight of shape ({n},), got {array.shape}")
-    weights = _contiguous(array, np.float32)
+    weights = _sources.converted(array)
     bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
     if bad.size:
         raise ValueError(
@@ -288,7 +253,7 @@ def class_weights(who: str, weights: Any, classes: NDArray[Any]) -> F32:
         raise TypeError(f"{who}: expected class_weight to be a dict, got {type(weights).__name__}")
     result = np.ones(len(classes), np.float32)
     for label, weight in weights.items():
-        value = check_number(who, f"class_weight[{label!r}]", weight, 0.0, _LARGEST)
+        value = check_number(who, f"class_weight[{label!r}]", weight, 0.0, _sources.LARGEST)
         whole = isinstance(label, float | np.floating) and label == np.floor(label)
         number = int(label) if whole else label  # 1.0, as np.unique gives for float labels
         result[classes == check_count(who, "each class of class_weight", number, 0)] = value

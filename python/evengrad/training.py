@@ -144,9 +144,9 @@ class Epoch:
         self.skipped += 1
         model = self.model
         if kind in ("label", "index"):
-            raise _changed(model.name, kind, where)
+            raise _changed(self.feed.who, kind, where)
         if kind == "target":
-            _diagnosis.check_targets("fit", self.feed)
+            _diagnosis.check_targets(self.feed)
         model.skipped_in_a_row += 1
         model.skipped_steps += 1
         if model.on_nonfinite == "skip" and model.skipped_in_a_row < MOST_SKIPPED:
@@ -171,7 +171,7 @@ class Epoch:
         """Replay the next steps in inference mode."""
         program = self.use().program
         done = self.feed.replay(program, steps)
-        check_complete(self.model.name, self.feed, program, done, steps)
+        check_complete(self.feed, program, done, steps)
         self.done += done
 
 
@@ -287,14 +287,14 @@ def _changed(who: str, kind: str, where: int) -> ValueError:
     )
 
 
-def check_complete(who: str, feed: Feed, program: Program, done: int, steps: int) -> None:
+def check_complete(feed: Feed, program: Program, done: int, steps: int) -> None:
     """Raise where a replay in inference mode ended early."""
     if done < steps:
         assert program.failure is not None
         kind, where = program.failure
         if kind in ("input", "target"):
-            raise _diagnosis.of_sources(who, feed)
-        raise _changed(who, kind, where)
+            raise _diagnosis.of_sources(feed)
+        raise _changed(feed.who, kind, where)
 
 
 def predict_batch(who: str, recorded: Prediction, samples: NDArray[Any]) -> NDArray[np.float32]:
@@ -307,7 +307,6 @@ def predict_batch(who: str, recorded: Prediction, samples: NDArray[Any]) -> NDAr
 
 
 def predict(
-    who: str,
     record: Callable[[int], Prediction],
     feed: Feed,
     callbacks: CallbackList | None = None,
@@ -328,7 +327,7 @@ def predict(
                 outputs.append(np.empty((len(feed.data().x), *shape), np.float32))
             first, here = (0 if feed.of_batch else rows), outputs[-1]
             done = feed.replay(program, steps, output=here)
-            check_complete(who, feed, program, done, steps)
+            check_complete(feed, program, done, steps)
             rows, batches = rows + done * feed.capacity, batches + done
             if told and callbacks is not None:
                 part = here[first : first + done * feed.capacity]
