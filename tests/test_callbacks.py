@@ -198,6 +198,51 @@ def test_a_list_of_ones_own() -> None:
     assert one.model is other
 
 
+def test_a_list_of_ones_own_is_told_of_each_run() -> None:
+    made, one = model(), callbacks.Callback()
+    several = callbacks.CallbackList([one], epochs=7)
+    for batch_size in (8, 16):
+        made.fit(**FIT | {"batch_size": batch_size}, callbacks=several)
+        assert one.params == {"verbose": 0, "epochs": 7, "steps": -(-len(X) // batch_size)}
+
+
+def test_a_backup_in_a_list_of_a_list_is_called_last(tmp_path: Path) -> None:
+    backup, one = callbacks.BackupAndRestore(tmp_path / "a"), callbacks.Callback()
+    inner = callbacks.CallbackList([backup])
+    assert callbacks.CallbackList([inner, one]).callbacks == [one, inner]
+
+
+def test_a_bar_that_was_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    several = callbacks.CallbackList(add_progbar=True, model=model())
+    several.on_epoch_begin(0)
+    several.on_epoch_end(0, {"loss": 1.0})
+    assert capsys.readouterr().out.startswith("Epoch 1/1 - ")
+
+
+@pytest.mark.parametrize(
+    "stem", ["{0}", "{}", "{", "{epoch:q}", "{loss:d}", "{val_mae:d}", "{loss.a}"]
+)
+def test_a_filepath_that_cannot_be_filled_in(stem: str, tmp_path: Path) -> None:
+    made = model()
+    before = bits(made)
+    save = callbacks.ModelCheckpoint(tmp_path / f"{stem}.evengrad")
+    with pytest.raises(ValueError, match="ModelCheckpoint: expected filepath to have fields"):
+        made.fit(**FIT, callbacks=[save])
+    assert bits(made) == before
+
+
+def test_an_epoch_after_one_that_was_stopped_begins_a_pass(tmp_path: Path) -> None:
+    def stop(callback: Any, batch: int) -> None:
+        callback.model.stop_training = batch == 2
+
+    backup = {"backup_dir": tmp_path / "a", "delete_checkpoint": False}
+    model().fit(**FIT, callbacks=[EachBatch(stop), callbacks.BackupAndRestore(**backup)])
+    batches: list[int] = []
+    look = EachBatch(lambda callback, batch: batches.append(batch))
+    model().fit(**FIT | {"epochs": 2}, callbacks=[look, callbacks.BackupAndRestore(**backup)])
+    assert batches == list(range(STEPS))
+
+
 def test_adding_a_progress_bar() -> None:
     def bars(several: callbacks.CallbackList) -> int:
         return sum(isinstance(c, callbacks.ProgbarLogger) for c in several.callbacks)
@@ -362,6 +407,16 @@ def test_early_stopping_restores_all_of_the_best_epoch() -> None:
     made.set_weights(stop.best_weights)
 
 
+def test_early_stopping_restores_the_moving_statistics_to_the_bit() -> None:
+    made, seen = model(keras.optimizers.SGD(0.2), layers.BatchNormalization()), list[str]()
+    stop = callbacks.EarlyStopping(patience=2, restore_best_weights=True)
+    look = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(bits(made)))
+    data = FIT | {"epochs": 9, "validation_data": (V, made.predict(V))}
+    made.fit(**data, callbacks=[look, stop])
+    assert len(set(seen)) == len(seen) > stop.best_epoch + 1
+    assert bits(made) == seen[stop.best_epoch]
+
+
 def test_early_stopping_without_restoring() -> None:
     stop, (made, history, targets) = rising(2)
     assert made.evaluate(V, targets, 8, verbose=0)[0] == history.history["val_loss"][-1]
@@ -450,7 +505,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("ModelCheckpoint", {"filepath": "m.evengrad", "save_freq": True}, "save_freq"),
     ("ModelCheckpoint", {"filepath": "m.evengrad", "save_best_only": None}, "save_best_only"),
     ("ModelCheckpoint", {"filepath": "m.evengrad", "save_weights_only": 2}, "save_weights_only"),
-    ("ModelCheckpoint", {"filepath": "m.evengrad", "initial_value_threshold": "a"}, "best"),
+    ("ModelCheckpoint", {"filepath": "m.evengrad", "initial_value_threshold": "a"}, "threshold"),
     ("BackupAndRestore", {"backup_dir": ""}, "backup_dir"),
     ("BackupAndRestore", {"backup_dir": None}, "backup_dir"),
     ("BackupAndRestore", {"backup_dir": "a", "save_freq": False}, "save_freq"),
@@ -1149,3 +1204,89 @@ def test_bars_of_evaluate_and_predict(
     for text in ("Evaluation", "Prediction", "13/13", "loss: "):
         assert text in err
     assert progress._bar is None
+
+
+def test_what_a_hook_of_fit_evaluates_with_is_closed(tmp_path: Path) -> None:
+    closed: list[str] = []
+
+    class Open(callbacks.Callback):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def _release(self) -> None:
+            closed.append(self.name)
+
+    of_fit = Open("fit")
+
+    def use(callback: Any, batch: int) -> None:
+        if batch == 2:
+            callback.model.evaluate(X, Y, verbose=0, callbacks=[of_fit, Open("evaluate")])
+            assert closed == ["evaluate"]
+
+    model().fit(**FIT, callbacks=[of_fit, EachBatch(use)])
+    assert closed == ["evaluate", "fit"]
+
+
+def test_terminate_on_nan_by_a_subclass_with_hooks_of_its_own() -> None:
+    class Silent(callbacks.TerminateOnNaN):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            pass
+
+    history = model().fit(**FIT | {"y": 1e30 * Y}, epochs=3, callbacks=[Silent()])
+    assert history.epoch == [0]
+
+
+def test_ten_in_a_row_are_counted_anew_after_a_good_step() -> None:
+    made = model(on_nonfinite="skip")
+    x, y = X[:8], Y[:8]
+    for _ in range(3):
+        for _ in range(9):
+            made.train_on_batch(x, 1e30 * y)
+        made.train_on_batch(x, y)
+    assert made.skipped_steps == 27
+    for _ in range(9):
+        made.train_on_batch(x, 1e30 * y)
+    with pytest.raises(keras.NonFiniteError):
+        made.train_on_batch(x, 1e30 * y)
+
+
+def test_evaluate_and_predict_after_ones_that_were_stopped() -> None:
+    made = model()
+
+    def stop(batch: int, logs: Any) -> None:
+        made.stop_evaluating = made.stop_predicting = batch == 1
+
+    hook = callbacks.LambdaCallback(on_test_batch_end=stop, on_predict_batch_end=stop)
+    right = made.evaluate(X, Y, 8, verbose=0)
+    assert made.evaluate(X, Y, 8, verbose=0, callbacks=[hook]) != right
+    assert made.evaluate(X, Y, 8, verbose=0, callbacks=[callbacks.Callback()]) == right
+    assert len(made.predict(X, 8, callbacks=[hook])) == 16
+    assert len(made.predict(X, 8, callbacks=[callbacks.Callback()])) == len(X)
+
+
+def test_health_of_an_epoch_whose_layers_are_frozen_in_the_middle() -> None:
+    made = model()
+
+    def freeze(callback: Any, batch: int) -> None:
+        if batch == 5:
+            callback.model.layers[0].trainable = False
+
+    history = made.fit(**FIT, callbacks=[EachBatch(freeze)])
+    totals = history.health["gradient_norm"][0] * STEPS
+    made = model()
+    seen: list[float] = []
+
+    def norms(callback: Any, batch: int) -> None:
+        freeze(callback, batch)
+        seen.append(float(np.sqrt(callback.model.running.recording.norms.sum())))
+
+    made.fit(**FIT, callbacks=[EachBatch(norms)])
+    assert totals == pytest.approx(sum(seen), rel=1e-6)
+
+
+def test_no_epoch_at_all_makes_no_averages() -> None:
+    made = model(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
+    made.train_on_batch(X, Y)
+    before = bits(made)
+    made.fit(**FIT, epochs=0)
+    assert bits(made) == before

@@ -334,3 +334,21 @@ def test_configurations_of_compile() -> None:
     assert twin.on_nonfinite == "skip"
     assert twin.loss.label_smoothing == 0.1
     assert repr(twin.optimizer) == repr(model.optimizer)
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_made_in_the_middle_of_fit_is_at_nothing(how: Any) -> None:
+    copies: list[Any] = []
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    model.compile("adam", "mse")
+    take = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: copies.append(how(model))
+    )
+    x, y = np.ones((8, 2)), np.ones(8)
+    model.fit(x, y, 4, epochs=2, verbose=0, callbacks=[take])
+    first = copies[0]
+    assert first.history is None
+    assert first.running is None
+    assert first.passes == 0
+    first.fit(x, y, 4, epochs=2, initial_epoch=1, verbose=0)
+    np.testing.assert_array_equal(first.get_weights()[0], model.get_weights()[0])

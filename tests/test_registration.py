@@ -383,3 +383,65 @@ def test_an_argument_that_get_config_leaves_out(tmp_path: Path) -> None:
     whole.save(tmp_path / "m.evengrad")
     for again in keras.models.load_model(tmp_path / "m.evengrad"), keras.models.clone_model(whole):
         assert again.layers[0].p == 3.0
+
+
+def test_two_classes_of_one_registered_name(tmp_path: Path) -> None:
+    def scale(place: str) -> Any:
+        @keras.saving.register_keras_serializable("twice", "Scale")
+        class Scale(layers.Layer):
+            def call(self, inputs: Any) -> Any:
+                return inputs * (2.0 if place == "first" else 3.0)
+
+        Scale.__module__ = place
+        return Scale
+
+    first, second = scale("first"), scale("second")
+    keras.Sequential([keras.Input((3,)), second()]).save(tmp_path / "m.evengrad")
+    model = keras.Sequential([keras.Input((3,)), first(), second()])
+    with pytest.raises(TypeError, match=r"name 'twice>Scale' .* belongs to another one now"):
+        model.save(tmp_path / "m.evengrad")
+    again = keras.models.clone_model(model)
+    np.testing.assert_array_equal(again.predict([[1.0, 2.0, 3.0]]), [[6.0, 12.0, 18.0]])
+    rerun = scale("second")  # as a cell of a notebook that is run again
+    model = keras.Sequential([keras.Input((3,)), second(), rerun()])
+    model.save(tmp_path / "m.evengrad")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_model_of_ones_own_that_could_not_be_made_again(inside: bool, tmp_path: Path) -> None:
+    @keras.saving.register_keras_serializable("nets")
+    class Fixed(keras.Sequential):
+        def __init__(self) -> None:
+            super().__init__([layers.Dense(2, input_shape=(3,))])
+
+    @keras.saving.register_keras_serializable("nets")
+    class Sized(keras.Sequential):
+        def __init__(self, units: int = 3) -> None:
+            super().__init__([layers.Dense(units, input_shape=(3,))])
+
+    for made, words in ((Fixed, "expected __init__ to take"), (Sized, "its argument 'units'")):
+        model = keras.Sequential([made()]) if inside else made()
+        with pytest.raises(TypeError, match=words):
+            model.save(tmp_path / "m.evengrad")
+        with pytest.raises(TypeError, match=words):
+            keras.models.clone_model(model)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_without_elements_keep_their_shape(tmp_path: Path) -> None:
+    @keras.saving.register_keras_serializable("empty")
+    class Holds(layers.Layer):
+        def __init__(self, table: Any, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.table = table
+
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+        def get_config(self) -> dict[str, Any]:
+            return super().get_config() | {"table": self.table}
+
+    model = keras.Sequential([keras.Input((3,)), Holds(np.zeros((0, 3), np.int16))])
+    model.save(tmp_path / "m.evengrad")
+    table = keras.models.load_model(tmp_path / "m.evengrad").layers[0].table
+    assert (table.shape, table.dtype) == ((0, 3), np.int16)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import stat
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -454,3 +457,71 @@ def test_damage_is_seen_where_threads_read(tmp_path: Path) -> None:
     (tmp_path / "m.evengrad").write_bytes(content)
     with pytest.raises(keras.ModelFileError, match=r"damaged: .*kernel is not what"):
         keras.models.load_model(tmp_path / "m.evengrad")
+
+
+def test_steps_that_were_left_out_are_counted_on(tmp_path: Path) -> None:
+    model = small(on_nonfinite="skip")
+    x, y = data()[0][:8].copy(), targets(model)[:8]
+    model.train_on_batch(x, y)
+    model.layers[1].kernel.value[0, 0] = 3e38
+    model.layers[1].kernel.value[1, 0] = -3e38
+    model.train_on_batch(x * np.float32(1e30), y)
+    assert model.skipped_steps == model.skipped_in_a_row == 1
+    model.save(tmp_path / "m.evengrad")
+    again = keras.models.load_model(tmp_path / "m.evengrad")
+    assert again.skipped_steps == again.skipped_in_a_row == 1
+
+
+def test_equal_models_make_equal_files_at_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small()
+    model.save(tmp_path / "a.evengrad")
+    later = time.time() + 1e6
+    monkeypatch.setattr(time, "time", lambda: later)
+    model.save(tmp_path / "b.evengrad")
+    assert (tmp_path / "a.evengrad").read_bytes() == (tmp_path / "b.evengrad").read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be opened there")
+def test_the_folder_goes_to_the_disk_after_the_file_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def watched_sync(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        sync(descriptor)
+
+    def watched_replace(*paths: Any) -> None:
+        done.append("rename")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", watched_sync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    small().save(tmp_path / "m.evengrad")
+    assert done == ["file", "rename", "folder"]
+
+
+@pytest.mark.parametrize("at", [0, 300_000, -1])
+def test_one_number_of_many_that_is_not_finite(at: int, tmp_path: Path) -> None:
+    """In a file whose checksums are right."""
+    model = keras.Sequential([keras.Input((600,)), layers.Dense(1000, use_bias=False, name="d")])
+    path = tmp_path / "m.evengrad"
+    model.save(path)
+    with zipfile.ZipFile(path) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    (member,) = (name for name in content if name.endswith(".npy"))
+    top = len(content[member]) - 4 * 600_000
+    numbers = np.frombuffer(content[member][top:], np.float32).copy()
+    numbers[at] = np.nan
+    content[member] = content[member][:top] + numbers.tobytes()
+    description = json.loads(content["model.json"])
+    description["variables"][0]["array"]["sha256"] = hashlib.sha256(numbers.tobytes()).hexdigest()
+    content["model.json"] = json.dumps(description).encode()
+    with zipfile.ZipFile(path, "w") as file:
+        for name, text in content.items():
+            file.writestr(name, text)
+    with pytest.raises(keras.ModelFileError, match="finite"):
+        keras.models.load_model(path)

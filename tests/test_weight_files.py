@@ -193,38 +193,92 @@ def header(shape: str, dtype: str = "<f4", order: str = "False") -> bytes:
     return f"{{'descr': '{dtype}', 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
 
 
-def hostile_npz(top: bytes, version: bytes = b"\x01\x00", data: bytes = b"") -> bytes:
+def npy(top: bytes, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
+    return b"\x93NUMPY" + version + len(top).to_bytes(2, "little") + top + data
+
+
+def npz(kernel: bytes) -> bytes:
+    """A file of weights whose bias is as it should be."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in ("d/kernel", "d/bias"):
-            start = b"\x93NUMPY" + version + len(top).to_bytes(2, "little") + top
-            archive.writestr(f"{name}.npy", start + data)
+        archive.writestr("d/kernel.npy", kernel)
+        archive.writestr("d/bias.npy", npy(header("(2,)"), bytes(8)))
     return file.getvalue()
 
 
+def changed(content: bytes) -> bytes:
+    """With another number than the one that the archive's checksum is of."""
+    made = npz(npy(header("(4, 2)"), bytes(32)))
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(made)) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():  # not compressed
+            new.writestr(name, content if name == "d/kernel.npy" else old.read(name))
+    found = bytearray(file.getvalue())
+    found[found.index(b"\x93NUMPY") + len(content) - 1] ^= 1
+    return bytes(found)
+
+
+GOOD = npy(header("(4, 2)"), bytes(32))
+
+
+def test_an_npz_made_by_hand(tmp_path: Path) -> None:
+    """So that what follows is refused for what is wrong with it."""
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="d")])
+    (tmp_path / "w.npz").write_bytes(npz(GOOD))
+    model.load_weights(tmp_path / "w.npz")
+    assert not model.get_weights()[0].any()
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "words"),
     [
-        b"", b"PK\3\4", b"PK\5\6" + bytes(18), b"\x89HDF\r\n\x1a\n" + bytes(100), bytes(1000),
-        hostile_npz(b""), hostile_npz(header("(1000000000000,)")), hostile_npz(header("(4, 2)")),
-        hostile_npz(header("(4, -2)")), hostile_npz(header("(4, 2)", "|O"), data=bytes(64)),
-        hostile_npz(header("(4, 2)", "<c8"), data=bytes(64)),
-        hostile_npz(header("(4, 2)", order="3"), data=bytes(32)),
-        hostile_npz(b"__import__('os')\n"), hostile_npz(b"(" * 9_000), hostile_npz(b"9" * 60_000),
-        hostile_npz(b"x", version=b"\x03\x00"), hostile_npz(b"x", version=b"\x09\x00"),
-        hostile_npz(header("(4, 2)"), data=bytes(10**7)),
+        (b"", "zip"), (b"PK\3\4", "zip"), (b"PK\5\6" + bytes(18), "expected 2 weights"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "zip"), (bytes(1000), "zip"),
+        (npz(npy(b"")), "header"),
+        (npz(npy(header("(1000000000000,)"))), "of shape"),
+        (npz(npy(header("(4, 2)"))), "does not have the 32 bytes"),
+        (npz(npy(header("(4, -2)"))), "of shape"),
+        (npz(npy(header("(4, 2)", "|O"), bytes(64))), "expected numbers"),
+        (npz(npy(header("(4, 2)", "<c8"), bytes(64))), "expected numbers"),
+        (npz(npy(header("(4, 2)", order="3"), bytes(32))), "fortran_order"),
+        (npz(npy(b"__import__('os')\n")), "header"),
+        (npz(npy(b"(" * 9_000)), "parse|nested|parenthes|[Hh]eader"),
+        (npz(npy(b"9" * 60_000)), "[Hh]eader"),
+        (npz(npy(header("(4, 2)") + b" " * 20_000, bytes(32))), "[Hh]eader"),
+        (npz(npy(b"x", version=b"\x02\x00")), "version 1.0 of .npy"),
+        (npz(b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + bytes(10**7)), "version 1.0 of .npy"),
+        (npz(npy(b"x", version=b"\x03\x00")), "version 1.0 of .npy"),
+        (npz(npy(b"x", version=b"\x09\x00")), "version"),
+        (npz(GOOD + b"\0"), "does not have the 32 bytes"),
+        (npz(npy(header("(4, 2)"), bytes(10**7))), "does not have the 32 bytes"),
+        (npz(npy(header("(4, 2)"), b"\0\0\xc0\x7f" + bytes(28))), "finite"),
+        (changed(GOOD), "CRC"),
     ],
 )  # fmt: skip
-def test_bad_npz(content: bytes, tmp_path: Path) -> None:
+def test_bad_npz(content: bytes, words: str, tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="d")])
     before = stored(model)
     (tmp_path / "w.npz").write_bytes(content)
-    with pytest.raises(keras.ModelFileError):
+    with pytest.raises(keras.ModelFileError, match=words):
         model.load_weights(tmp_path / "w.npz")
     assert stored(model) == before
     with pytest.raises((keras.ModelFileError, UserWarning)):
         model.load_weights(tmp_path / "w.npz", skip_mismatch=True)
     assert stored(model) == before
+
+
+@pytest.mark.parametrize("skip_mismatch", [False, True])
+def test_paths_count_more_than_order(skip_mismatch: bool, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,))])
+    for name in ("block_2", "block_10"):
+        model.add(layers.Dense(3, use_bias=False, name=name))
+    first, second = model.get_weights()
+    paths = [variable.path for variable in model.variables]
+    np.savez(tmp_path / "w.npz", **{paths[1]: second, paths[0]: first})
+    model.set_weights([first + 1.0, second + 1.0])
+    model.load_weights(tmp_path / "w.npz", skip_mismatch=skip_mismatch)
+    np.testing.assert_array_equal(model.get_weights()[0], first)
+    np.testing.assert_array_equal(model.get_weights()[1], second)
 
 
 @pytest.mark.skipif("safetensors" not in KINDS, reason="needs safetensors")

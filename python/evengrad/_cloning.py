@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evengrad import _validation
 from evengrad.layers.input import InputLayer
-from evengrad.saving import registration
+from evengrad.saving import _configs, registration
 
 if TYPE_CHECKING:
     from evengrad._stack import Part
@@ -70,7 +70,7 @@ def clone_model(
         raise TypeError(f"{who}: expected clone_function to be callable, got {clone_function!r}")
     shape = _sample_shape(who, model, input_tensors)
     with registration.by_reference() as named:
-        config = model.get_config()
+        config = _configs.config_of(model)
         compiled = model.get_compile_config()
     with registration.custom_object_scope(named):
         if clone_function is None:
@@ -111,8 +111,7 @@ def _cloned(
 
     found: list[Part] = [] if shape is None else [InputLayer(shape, name="input_layer")]
     for part in model.layers:
-        inner = recursive and isinstance(part, Sequential)
-        if inner and isinstance(part, Sequential):
+        if recursive and isinstance(part, Sequential):
             found.append(clone_model(part, None, function, recursive=True))
         else:
             found.append(function(part))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evengrad._core import F64
     from evengrad._position import Position
     from evengrad._stack import Part
-    from evengrad.callbacks import History
+    from evengrad.callbacks import CallbackList, History
     from evengrad.layers.base import Shape
     from evengrad.training import Epoch
     from evengrad.variable import Variable
@@ -45,6 +45,7 @@ class Compiled:
         self.unshuffled: Mapping[str, Any] | None = None  # draws before the order of rows
         self.passes = 0  # over data, one begun inside the other
         self._fitting = False
+        self._watching: CallbackList | None = None  # of the fit there is
         self.skipped_steps = 0
         self.skipped_in_a_row = 0
         self.compiled = False

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from evengrad._names import Changes, snake_case
-from evengrad.saving import registration
+from evengrad.saving import _configs, registration
 
 
 class Configured:
@@ -75,7 +75,7 @@ class Family(Generic[_T]):
         if not isinstance(value, self.base):
             raise TypeError(f"serialize: expected a {self.base.__name__}, got {value!r}")
         name = registration.name_of(type(value), self.kind)
-        return {"class_name": name, "config": registration.config_of(value)}
+        return {"class_name": name, "config": _configs.config_of(value)}
 
     def deserialize(self, config: Mapping[str, Any]) -> _T:
         """Make an object from what `serialize` returned."""

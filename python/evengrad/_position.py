@@ -45,8 +45,9 @@ def position_of(epoch: Epoch) -> Position:
 
 def position_after(epoch: Epoch) -> Position:
     """Return where the epoch after this one begins, perhaps in the middle of a pass."""
-    here = position_of(epoch)
-    return Position(epoch.number + 1, 0, epoch.feed.place, 0, here.rows, here.batch_size)
+    here, feed = position_of(epoch), epoch.feed
+    batch = feed.place if epoch.done == feed.steps else 0  # an epoch that was stopped ends its pass
+    return Position(epoch.number + 1, 0, batch, 0, here.rows, here.batch_size)
 
 
 def go_on(epoch: Epoch, position: Position) -> None:

@@ -38,14 +38,16 @@ def shown(batch: NDArray[Any], rows: int, shape: Shape) -> NDArray[Any]:
     return view
 
 
-def returned(who: str, method: str, value: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+def returned(
+    who: str, method: str, value: Any, shape: tuple[int, ...], cure: str = ""
+) -> NDArray[Any]:
     """Return what a method of the user's returned, or say what is wrong with it."""
     what = f"what {method} returns"
     if value is None:
         raise TypeError(f"{who}: expected {what} to be an array of shape {shape}, got None")
     array = _validation.as_array(who, what, value)
     if array.shape != shape:
-        raise ValueError(f"{who}: expected {what} to have shape {shape}, got {array.shape}")
+        raise ValueError(f"{who}: expected {what} to have shape {shape}, got {array.shape}{cure}")
     return array
 
 
@@ -232,6 +234,7 @@ def sums_of(
     metric: Metric, y_true: NDArray[Any], y_pred: NDArray[Any], weight: F32 | None
 ) -> NDArray[np.float64]:
     """Sums of weight times a metric's values, one for each row of outputs, and of weights."""
-    values = returned(_who(metric), "call", metric.call(y_true, y_pred), y_pred.shape[:-1])
+    cure = "; return one number a sample: mean(axis=-1), not mean()"
+    values = returned(_who(metric), "call", metric.call(y_true, y_pred), y_pred.shape[:-1], cure)
     weights = np.broadcast_to(_weights(weight, len(values), values.shape), values.shape)
     return np.array([(weights * values.astype(np.float64)).sum(), weights.sum()])

@@ -125,10 +125,11 @@ class Saved(Compiled):
     def compile_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments that a configuration stands for."""
         made = dict(config)
-        made["optimizer"] = optimizers.get(made["optimizer"])
-        if made["loss"] is not None:
+        if made.get("optimizer") is not None:
+            made["optimizer"] = optimizers.get(made["optimizer"])
+        if made.get("loss") is not None:
             made["loss"] = losses.get(made["loss"])
-        for several in ("metrics", "weighted_metrics"):
+        for several in made.keys() & {"metrics", "weighted_metrics"}:
             made[several] = [
                 m if isinstance(m, str) else metrics.deserialize(m) for m in made[several] or ()
             ]
@@ -142,6 +143,7 @@ class Saved(Compiled):
             "_lock": None, "_programs": None, "_resolved": {}, "_reported": None,
             "_known_built": -1,
             "history": None, "running": None, "position": None, "passes": 0, "_fitting": False,
+            "_watching": None,
         }  # fmt: skip
         return self.__dict__ | left_out | {"draws": draws and (draws.seed, draws.generator)}
 

@@ -142,7 +142,7 @@ class Trainer(Compiled):
                 batch_size=validation_batch_size or batch_size, steps=validation_steps,
             )  # fmt: skip
             told = {"verbose": verbose, "epochs": epochs, "steps": feed.steps}
-            everyone = self._everyone(callbacks, show, add_history=True, **told)
+            self._watching = everyone = self._everyone(callbacks, show, add_history=True, **told)
             validate = functools.partial(self._evaluated, check, everyone) if check else None
             training.fit(
                 self,
@@ -166,7 +166,7 @@ class Trainer(Compiled):
         try:
             yield
         finally:
-            self._fitting = False
+            self._fitting, self._watching = False, None
 
     def train_on_batch(
         self,
@@ -224,7 +224,8 @@ class Trainer(Compiled):
             or a callback depends on it, as that of a loss that is not a mean over samples does;
             else more.
         verbose : {"auto", 0, 1, 2}
-            0: silent. Else one line.
+            0: silent. "auto", 1: a bar on a terminal where tqdm is installed, else one line. 2: one
+            line.
         steps : int, optional
             At most so many batches.
         callbacks : Callback or sequence of Callback, optional
@@ -304,8 +305,7 @@ class Trainer(Compiled):
         try:
             yield everyone
         finally:
-            if not self._fitting:
-                everyone._release()
+            everyone._release_all_but(self._watching)
 
     def predict_on_batch(self, x: Any) -> NDArray[np.float32]:
         """Return the outputs for one batch."""

@@ -54,7 +54,7 @@ from evengrad.activations.smooth import (
     tanh,
     tanh_shrink,
 )
-from evengrad.saving import registration
+from evengrad.saving import _configs, registration
 
 __all__ = [
     "Activation", "Spec", "celu", "deserialize", "elu", "exponential", "gelu", "gelu_tanh", "get",
@@ -172,7 +172,7 @@ def serialize(activation: Identifier) -> str | dict[str, Any]:
     found = get(activation)
     if isinstance(found, Activation):
         name = registration.name_of(type(found), "activation")
-        return {"class_name": name, "config": registration.config_of(found)}
+        return {"class_name": name, "config": _configs.config_of(found)}
     name, values = found
     if name == "relu_general":
         name = "relu"

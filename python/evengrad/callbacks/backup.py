@@ -12,12 +12,12 @@ from typing import ClassVar
 from evengrad import _validation
 from evengrad._position import Position, position_after, position_of
 from evengrad.callbacks import _backup_file
-from evengrad.callbacks.base import UNLIMITED, Callback, Logs, seldom
-from evengrad.callbacks.monitor import check_frequency
+from evengrad.callbacks.base import Callback, Logs, seldom
+from evengrad.callbacks.monitor import EverySoOften, check_frequency
 from evengrad.errors import ModelFileError
 
 
-class BackupAndRestore(Callback):
+class BackupAndRestore(EverySoOften):
     """Let a run that was interrupted go on where it was, to the bit.
 
     While `fit` runs, its state is written to `backup_dir`. The same script, started again, takes it
@@ -99,8 +99,6 @@ class BackupAndRestore(Callback):
         self._latest = Path(backup_dir, "latest.backup")
         self._previous = Path(backup_dir, "previous.backup")
         self._others: Sequence[Callback] = ()
-        self._seen = 0  # batches since the last time
-        self._last_batch = -1
         self._in_middle = False
 
     def _meet(self, others: Sequence[Callback]) -> None:
@@ -146,17 +144,9 @@ class BackupAndRestore(Callback):
     @seldom
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Write, if it is time."""
-        if self.save_freq == "epoch":
-            return
-        self._seen += batch - self._last_batch
-        self._last_batch = batch
-        if self._batches_to_pass() <= 0:
-            self._seen = 0
+        if self._is_time(batch):
             assert self.model.running is not None
             self._write(position_of(self.model.running), in_pass=True)
-
-    def _batches_to_pass(self) -> int:
-        return UNLIMITED if isinstance(self.save_freq, str) else self.save_freq - self._seen
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write, if it is time."""

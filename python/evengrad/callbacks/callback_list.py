@@ -123,7 +123,7 @@ class CallbackList(Callback):
             self.callbacks.append(History())
         if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
             self.callbacks.append(ProgbarLogger())
-        self.callbacks.sort(key=lambda callback: callback._last)
+        self.callbacks.sort(key=lambda callback: any(one._last for one in _members([callback])))
         if model is not None:
             self.set_model(model)
         self.set_params(params)
@@ -144,7 +144,10 @@ class CallbackList(Callback):
         if add_history and callbacks.history is None:
             callbacks.callbacks.append(History())
         callbacks.set_model(model)
-        callbacks.set_params(params | (callbacks.params or {}))
+        # The list keeps what its user said of it: the next call has other parameters.
+        told = params | (callbacks.params or {})
+        for callback in callbacks.callbacks:
+            callback.set_params(told)
         return callbacks
 
     @property
@@ -270,3 +273,9 @@ class CallbackList(Callback):
     def _release(self) -> None:
         for callback in self.callbacks:
             callback._release()
+
+    def _release_all_but(self, others: CallbackList | None) -> None:
+        kept = set() if others is None else set(map(id, _members([others])))
+        for callback in _members(self.callbacks):
+            if id(callback) not in kept:
+                callback._release()

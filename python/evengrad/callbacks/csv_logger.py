@@ -57,8 +57,11 @@ class CSVLogger(Callback):
     def __init__(
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
-        if not isinstance(separator, str) or len(separator) != 1:
-            raise ValueError(f"CSVLogger: expected separator to be a character, got {separator!r}")
+        if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
+            raise ValueError(
+                "CSVLogger: expected separator to be a character, no quote nor end of line, got "
+                f"{separator!r}"
+            )
         self.filename = os.fspath(filename)
         self.sep = separator
         self.append = _validation.check_flag("CSVLogger", "append", append)

@@ -9,11 +9,38 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evengrad import _validation
-from evengrad.callbacks.base import UNLIMITED, Logs, seldom
-from evengrad.callbacks.monitor import Monitor, check_frequency, check_verbose
+from evengrad.callbacks.base import Logs, seldom
+from evengrad.callbacks.monitor import EverySoOften, Monitor, check_frequency, check_verbose
 
 _SUFFIXES = {False: (".evengrad",), True: (".npz", ".safetensors")}  # by save_weights_only
 _OF_KERAS = (".weights.h5", ".keras", ".hdf5", ".h5")
+
+
+class _Number(float):
+    """Stands for one number of the logs, or several, before there are any."""
+
+    def __getitem__(self, index: Any) -> _Number:
+        return self
+
+
+class _Anything:
+    """Stands for what another callback may add to the logs."""
+
+    def __format__(self, spec: str) -> str:
+        return ""
+
+    def __getattr__(self, name: str) -> _Anything:
+        return self
+
+    def __getitem__(self, index: Any) -> _Anything:
+        return self
+
+
+class _Expected(dict[str, Any]):
+    """Fields of filepath as far as they are known before training."""
+
+    def __missing__(self, name: str) -> _Anything:
+        return _Anything()
 
 
 def _checked_path(filepath: str | os.PathLike[str], weights_only: bool) -> str:
@@ -31,7 +58,7 @@ def _checked_path(filepath: str | os.PathLike[str], weights_only: bool) -> str:
     return path
 
 
-class ModelCheckpoint(Monitor):
+class ModelCheckpoint(EverySoOften, Monitor):
     """Save the model, or its weights, after epochs or batches.
 
     Parameters
@@ -61,6 +88,8 @@ class ModelCheckpoint(Monitor):
     ValueError, TypeError
         If an argument is out of its range; before the first epoch if "auto" does not know what is
         better.
+    ValueError
+        Before the first epoch, if the fields of `filepath` cannot be filled in.
     KeyError
         When it is to save, if `filepath` has a field that is not in the logs.
     OSError
@@ -93,18 +122,23 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: float | None = None,
     ) -> None:
         who = "ModelCheckpoint"
-        super().__init__(monitor, mode, initial_value_threshold)
+        super().__init__(monitor, mode)
+        if initial_value_threshold is not None:
+            self.best = _validation.check_number(
+                who, "initial_value_threshold", initial_value_threshold
+            )
         self.verbose = check_verbose(who, verbose)
         self.save_best_only = _validation.check_flag(who, "save_best_only", save_best_only)
         self.save_weights_only = _validation.check_flag(who, "save_weights_only", save_weights_only)
         self.filepath = _checked_path(filepath, self.save_weights_only)
         self.save_freq = check_frequency(who, save_freq)
         self._epoch = 0
-        self._seen = 0  # batches since the last time
-        self._last_batch = -1
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """See that it is known what is better."""
+        """See that filepath can be filled in, and that it is known what is better."""
+        names = self.model.metrics_names
+        known = dict.fromkeys([*names, *(f"val_{name}" for name in names)], _Number(1.0))
+        self._filled(_Expected(known | {"epoch": 1, "batch": 1}))
         if self.save_best_only:
             self._rises()
 
@@ -115,16 +149,8 @@ class ModelCheckpoint(Monitor):
     @seldom
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save, if it is time."""
-        if self.save_freq == "epoch":
-            return
-        self._seen += batch - self._last_batch
-        self._last_batch = batch
-        if self._batches_to_pass() <= 0:
-            self._seen = 0
+        if self._is_time(batch):
             self._save(self._epoch, {"batch": batch + 1, **(logs or {})}, logs or {})
-
-    def _batches_to_pass(self) -> int:
-        return UNLIMITED if isinstance(self.save_freq, str) else self.save_freq - self._seen
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save, if it is time."""
@@ -132,7 +158,7 @@ class ModelCheckpoint(Monitor):
             self._save(epoch, logs or {}, logs or {})
 
     def _save(self, epoch: int, fields: Logs, logs: Logs) -> None:
-        path = self._path(epoch, fields)
+        path = self._filled({"epoch": epoch + 1, **fields})
         if not self._is_wanted(epoch, logs, path):
             return
         folder = os.path.dirname(path)
@@ -150,13 +176,18 @@ class ModelCheckpoint(Monitor):
         if self.verbose:
             print(f"\nEpoch {epoch + 1}: {text}", flush=True)
 
-    def _path(self, epoch: int, fields: Logs) -> str:
+    def _filled(self, fields: Logs) -> str:
         try:
-            return self.filepath.format(**{"epoch": epoch + 1, **fields})
+            return self.filepath.format_map(fields)
         except KeyError as error:
             raise KeyError(
-                f"ModelCheckpoint: expected the fields of filepath={self.filepath!r} to be epoch, "
+                f"ModelCheckpoint: expected the fields of filepath={self.filepath!r} to be "
                 f"{', '.join(fields)}, got {error}"
+            ) from None
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(
+                f"ModelCheckpoint: expected filepath to have fields such as {{epoch:02d}} and "
+                f"{{loss:.2f}}, got {self.filepath!r}: {error}; write {{{{ and }}}} for braces"
             ) from None
 
     def _is_wanted(self, epoch: int, logs: Logs, path: str) -> bool:

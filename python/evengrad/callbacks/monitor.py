@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from evengrad import _validation
-from evengrad.callbacks.base import Callback
+from evengrad.callbacks.base import UNLIMITED, Callback
 
 
 def check_verbose(who: str, verbose: Any) -> int:
@@ -27,18 +27,38 @@ def check_frequency(who: str, save_freq: Any, name: str = "save_freq") -> str | 
     return int(save_freq)
 
 
+class EverySoOften(Callback):
+    """Base of the callbacks that save after epochs, or after batches, counted through epochs."""
+
+    save_freq: str | int
+    _seen = 0  # batches since the last time
+    _last_batch = -1
+
+    def _is_time(self, batch: int) -> bool:
+        """Count up to this batch, which is done."""
+        if self.save_freq == "epoch":
+            return False
+        self._seen += batch - self._last_batch
+        self._last_batch = batch
+        if self._batches_to_pass() > 0:
+            return False
+        self._seen = 0
+        return True
+
+    def _batches_to_pass(self) -> int:
+        return UNLIMITED if isinstance(self.save_freq, str) else self.save_freq - self._seen
+
+
 class Monitor(Callback):
     """Base of the callbacks that compare a number of the logs with the best so far."""
 
-    def __init__(
-        self, monitor: str, mode: str, best: float | None = None, min_delta: float = 0.0
-    ) -> None:
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         who = type(self).__name__
         if not isinstance(monitor, str):
             raise TypeError(f"{who}: expected monitor to be a name in the logs, got {monitor!r}")
         self.monitor = monitor
         self.mode = _validation.check_choice(who, "mode", mode, ("auto", "min", "max"))
-        self.best: Any = None if best is None else _validation.check_number(who, "best", best)
+        self.best: Any = None
         self.min_delta = abs(_validation.check_number(who, "min_delta", min_delta))
 
     def _rises(self) -> bool:
@@ -59,12 +79,12 @@ class Monitor(Callback):
 
     def _improved(self, value: Any, reference: Any) -> bool:
         """Whether value is better than reference by min_delta, in float32, as metrics are."""
-        if reference is None:
-            return True
         if np.ndim(value):
             raise ValueError(
                 f"{type(self).__name__}: expected {self.monitor!r} to be one number, got {value!r}"
             )
+        if reference is None:
+            return True
         with np.errstate(over="ignore"):
             if self._rises():
                 return bool(np.float32(value - self.min_delta) > np.float32(reference))

@@ -40,21 +40,20 @@ class ProgbarLogger(Callback):
         self._start = 0.0
         self._in_fit = False
 
-    @property
-    def _verbose(self) -> Any:
-        return self.params["verbose"] if self.params else 1
+    def _told(self, name: str, default: Any = None) -> Any:
+        return (self.params or {}).get(name, default)
 
     def _begin(self, label: str) -> None:
         self._start = time.perf_counter()
-        if self._verbose in ("auto", 1) and sys.stderr.isatty():
+        if self._told("verbose", 1) in ("auto", 1) and sys.stderr.isatty():
             try:
                 from tqdm import tqdm
             except ImportError:
                 return
-            self._bar = tqdm(total=self.params["steps"], desc=label, unit="step")
+            self._bar = tqdm(total=self._told("steps"), desc=label, unit="step")
 
     def _label(self, epoch: int) -> str:
-        return f"Epoch {epoch + 1}/{self.params['epochs']}"
+        return f"Epoch {epoch + 1}/{self._told('epochs', 1)}"
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Leave validation to the line of its epoch."""
@@ -83,7 +82,7 @@ class ProgbarLogger(Callback):
         if self._bar is not None:
             self._bar.set_postfix_str(text_of(logs), refresh=True)
             self.close()
-        elif self._verbose:
+        elif self._told("verbose", 1):
             print(line, flush=True)
 
     def on_train_end(self, logs: Logs | None = None) -> None:

@@ -71,4 +71,6 @@ class TerminateOnNaN(Callback):
 
     def _accepts(self, error: NonFiniteError) -> bool:
         self.error = error
+        if not self.raise_error:
+            self.model.stop_training = True
         return True

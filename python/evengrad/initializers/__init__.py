@@ -43,7 +43,7 @@ from evengrad.initializers.variance_scaling import (
     VarianceScaling,
     compute_fans,
 )
-from evengrad.saving import _sharing, registration
+from evengrad.saving import _configs, _sharing, registration
 
 __all__ = [
     "Auto", "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity",
@@ -166,7 +166,7 @@ def serialize(initializer: Initializer | None) -> dict[str, Any] | None:
     if not isinstance(initializer, Initializer):
         raise TypeError(f"serialize: expected an Initializer, got {initializer!r}")
     name = registration.name_of(type(initializer), "initializer")
-    config = {"class_name": name, "config": registration.config_of(initializer)}
+    config = {"class_name": name, "config": _configs.config_of(initializer)}
     return _sharing.described(initializer, config) if initializer.draws_its_own else config
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evengrad import _stack
 from evengrad._names import snake_case
 from evengrad.layers.base import Layer
-from evengrad.saving import _sharing, registration
+from evengrad.saving import _configs, _sharing, registration
 
 if TYPE_CHECKING:
     from evengrad._stack import Part
@@ -35,7 +35,7 @@ def serialize(layer: Part) -> dict[str, Any]:
     if not isinstance(layer, Layer | _stack.Stack):
         raise TypeError(f"serialize: expected a Layer or a Sequential, got {layer!r}")
     name = registration.name_of(type(layer), f"layer {layer.name!r}")
-    return {"class_name": name, "config": registration.config_of(layer)}
+    return {"class_name": name, "config": _configs.config_of(layer)}
 
 
 def serialize_inside(parts: Sequence[Part]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from evengrad._core import F64
 
 _EPSILON = 1e-7  # Keras': the first threshold is below 0, the last above 1
-_MOST = 1_000_000  # thresholds
+_MOST = 10_000  # thresholds
 _F64 = NDArray[np.float64]
 
 

@@ -15,7 +15,7 @@ from evengrad.optimizers.lion import Lion
 from evengrad.optimizers.nadam import Nadam
 from evengrad.optimizers.rmsprop import RMSprop
 from evengrad.optimizers.sgd import SGD
-from evengrad.saving import registration
+from evengrad.saving import _configs, registration
 
 __all__ = [
     "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Nadam", "Optimizer",
@@ -83,7 +83,7 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"serialize: expected an Optimizer, got {optimizer!r}")
     name = registration.name_of(type(optimizer), "optimizer")
-    return {"class_name": name, "config": registration.config_of(optimizer)}
+    return {"class_name": name, "config": _configs.config_of(optimizer)}
 
 
 def deserialize(

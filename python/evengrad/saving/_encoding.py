@@ -6,6 +6,7 @@ finite, arrays, functions by their registered names, and objects that have a con
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from evengrad.saving import registration
+from evengrad.saving import _configs, registration
 
 _DEEPEST = 100  # levels of lists and dicts; a model within a model takes four
 _LONGEST = 1 << 26  # bytes; about 50,000 layers
@@ -28,6 +29,7 @@ class _Kind(NamedTuple):
     deserialize: Callable[[Any], Any]
 
 
+@functools.cache
 def _kinds() -> dict[str, _Kind]:
     from evengrad import (
         _stack,
@@ -111,7 +113,9 @@ def _kind_of(value: Any) -> str | None:
 def _encoded_thing(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         numbers = encode(value.tolist(), where)
-        return _tagged(_ARRAY, {"dtype": value.dtype.name, "value": numbers})
+        return _tagged(
+            _ARRAY, {"dtype": value.dtype.name, "shape": list(value.shape), "value": numbers}
+        )
     kind = _kind_of(value)
     if kind is not None:
         content = encode(_kinds()[kind].serialize(value), where)
@@ -120,7 +124,7 @@ def _encoded_thing(value: Any, where: str) -> dict[str, Any]:
         return _tagged(_FUNCTION, registration.name_of(value, where))
     if hasattr(value, "get_config") and not isinstance(value, type):
         name = registration.name_of(type(value), where)
-        content = {"class_name": name, "config": encode(registration.config_of(value), where)}
+        content = {"class_name": name, "config": encode(_configs.config_of(value), where)}
         return _tagged(_OBJECT, {"kind": "object", "value": content})
     raise TypeError(
         f"{where}: expected numbers, texts, lists, dicts, arrays of numbers, registered functions "
@@ -218,11 +222,14 @@ def _float(content: Any) -> float:
 
 
 def _array(content: Any) -> np.ndarray[Any, Any]:
-    _check(content, {"dtype": str, "value": object})
+    _check(content, {"dtype": str, "shape": list, "value": object})
     dtype = content["dtype"]
     if not re.fullmatch(r"bool|u?int(8|16|32|64)|float(16|32|64)", dtype):
         raise ValueError(f"expected an array of numbers, got dtype {dtype!r:.80}")
-    return np.array(decode(content["value"]), dtype)
+    array = np.array(decode(content["value"]), dtype)
+    if array.size != math.prod(content["shape"]):
+        raise ValueError(f"expected an array of shape {content['shape']}, got {array.shape}")
+    return array.reshape(content["shape"])
 
 
 def _check(content: Any, types: dict[str, type]) -> None:

@@ -123,10 +123,10 @@ def _write(model: Sequential, path: Path, *, include_optimizer: bool) -> None:
 
 def describe(model: Sequential) -> dict[str, Any]:
     """Return class and configuration, fit for JSON."""
+    from evengrad import layers
     from evengrad.saving._encoding import encode
 
-    name = registration.name_of(type(model), f"model {model.name!r}")
-    return {"class_name": name, "config": encode(model.get_config(), model.name)}
+    return dict(encode(layers.serialize(model), model.name))
 
 
 def _variable(variable: Variable, writer: Writer) -> dict[str, Any]:
@@ -250,9 +250,13 @@ def check_variables(reader: Reader, content: dict[str, Any]) -> list[dict[str, A
     """Return what is said of each variable, after a look at where its array is."""
     from evengrad.saving import _state
 
+    seen: set[str] = set()
     for entry in content["variables"]:
         _state.checked(entry, "a variable", {"path": str, "trainable": bool, "array": dict})
         reader.check(entry["array"], entry["path"])
+        if entry["path"] in seen:
+            raise reader.bad(f"it has two variables of the path {entry['path']!r:.80}")
+        seen.add(entry["path"])
     return list(content["variables"])
 
 

@@ -30,7 +30,8 @@ def checked(content: Any, what: str, fields: Fields) -> dict[str, Any]:
     for name, kind in fields.items():
         value = content[name]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
-            raise ValueError(f"expected another {name} of {what}, got {value!r:.80}")
+            kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ValueError(f"expected {name} of {what} to be {kinds}, got {value!r:.80}")
     return content
 
 

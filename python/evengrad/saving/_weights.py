@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from evengrad.errors import ModelFileError
+from evengrad.errors import ModelFileError, warn
 
 if TYPE_CHECKING:
     from evengrad.layers import Layer
@@ -103,7 +102,8 @@ def load_weights(
     Notes
     -----
     Weights find their variables by path; where the paths are others, as in a model with names of
-    its own, by order, if numbers and shapes agree. As with `set_weights`, the moving statistics of
+    its own, by order, if numbers and shapes agree. Numbers at the end of names do not count where
+    all else agrees: then by order, too. As with `set_weights`, the moving statistics of
     batch normalization count as old from here on, and the optimizer keeps what it has.
 
     Examples
@@ -135,9 +135,7 @@ def load_weights(
             variable.value[...] = array
         _tell_layers(model, {variable for _, variable in chosen})
     for layer in left:
-        warnings.warn(
-            f"{who}: {path} has no weights that fit {layer}, which stays as it is", stacklevel=3
-        )
+        warn(f"{who}: {path} has no weights that fit {layer}, which stays as it is")
 
 
 def _check_built(who: str, model: Sequential) -> None:
@@ -159,7 +157,7 @@ def keys_of(variables: list[Variable]) -> list[str]:
 
 def _tell_layers(model: Sequential, given: set[Variable]) -> None:
     for layer in _layers(model):
-        if given.intersection(_own(layer)):
+        if given.intersection(layer.variables):
             layer.weights_were_set()
 
 
@@ -170,12 +168,10 @@ def _layers(model: Sequential) -> list[Layer]:
     return [part for part in found if not isinstance(part, _stack.Stack) and part.variables]
 
 
-def _own(layer: Layer) -> list[Variable]:
-    return layer.variables
-
-
-def _by_path(source: Source, paths: list[str]) -> bool:
-    return not set(paths).isdisjoint(source.keys)
+def _by_path(source: Source, variables: list[Variable]) -> bool:
+    """Whether keys say which weights are whose; else their order does."""
+    paths, keys = set(keys_of(variables)), set(source.keys)
+    return paths == keys or not (paths.isdisjoint(keys) or _in_order(source, variables))
 
 
 def _all(model: Sequential, source: Source) -> Iterator[tuple[str, Variable]]:
@@ -184,7 +180,7 @@ def _all(model: Sequential, source: Source) -> Iterator[tuple[str, Variable]]:
     paths, keys = keys_of(variables), source.keys
     if set(paths) == set(keys):
         keys = paths
-    elif len(keys) != len(paths) or (_by_path(source, paths) and not _in_order(source, variables)):
+    elif len(keys) != len(paths) or _by_path(source, variables):
         raise ModelFileError(source.path, _difference(paths, keys))
     for key, variable in zip(keys, variables, strict=True):
         shape = source.shape(key)
@@ -233,7 +229,7 @@ def _fitting(model: Sequential, source: Source, left: list[Layer]) -> list[tuple
     for key in source.keys:
         groups.setdefault(key.rpartition("/")[0], []).append(key)
     in_order = list(groups.values())
-    by_path = _by_path(source, list(paths.values())) and not _in_order(source, model.variables)
+    by_path = _by_path(source, model.variables)
     for i, layer in enumerate(layers):
         variables = layer.variables
         keys = in_order[i] if not by_path and i < len(in_order) else []

@@ -17,8 +17,6 @@ _EMPTY: Mapping[str, Any] = {}
 _scope: ContextVar[Mapping[str, Any]] = ContextVar("custom_objects", default=_EMPTY)
 # What becomes of a class without a name: None, its __name__; "strict", an error; a dict, a name
 # made up, under which the dict then has it.
-# Arguments that all layers have: a configuration says them in another way, or need not.
-_OF_ALL = {"dtype", "input_dim", "input_shape", "name", "trainable"}
 _naming: ContextVar[str | dict[str, Any] | None] = ContextVar("naming", default=None)
 
 
@@ -213,32 +211,9 @@ def strict() -> Iterator[None]:
         _naming.reset(token)
 
 
-def config_of(thing: Any) -> dict[str, Any]:
-    """Return what `get_config` does.
-
-    Raises
-    ------
-    TypeError
-        If a model is being saved or copied and an argument of a class of one's own is not in it:
-        an object made of it would be another one.
-    """
-    config: dict[str, Any] = thing.get_config()
-    kind = type(thing)
-    if _naming.get() is None or any("from_config" in vars(c) for c in _not_ours(kind)):
-        return config
-    makers = [c for c in _not_ours(kind) if "__init__" in vars(c)]
-    for name, parameter in inspect.signature(kind).parameters.items() if makers else ():
-        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        if named and name not in config and name not in _OF_ALL:
-            raise TypeError(
-                f"{kind.__name__}: expected its argument {name!r} in what get_config returns, "
-                f"by which it is made again: return super().get_config() | {{{name!r}: ...}}"
-            )
-    return config
-
-
-def _not_ours(kind: type) -> list[type]:
-    return [c for c in kind.__mro__ if c is not object and not is_ours(c)]
+def naming() -> bool:
+    """Whether a model is being saved or copied."""
+    return _naming.get() is not None
 
 
 @contextmanager
@@ -263,7 +238,7 @@ def name_of(thing: Any, kind: str) -> str:
     if is_ours(thing):
         return str(thing.__name__)
     for name in (_registered(thing), *_names_in(_scope.get(), thing), *_names_in(_OBJECTS, thing)):
-        if name is not None and get_registered_object(name) is not None:
+        if name is not None and _same(get_registered_object(name), thing):
             return name
     own = str(getattr(thing, "__name__", repr(thing)))
     naming = _naming.get()
@@ -272,6 +247,12 @@ def name_of(thing: Any, kind: str) -> str:
     if naming == "strict":
         raise TypeError(_unregistered(thing, kind, own))
     return own
+
+
+def _same(found: Any, thing: Any) -> bool:
+    """Whether it is that class or function, or what the same lines made when they ran again."""
+    names = "__module__", "__qualname__"
+    return found is not None and all(getattr(found, n, 0) == getattr(thing, n, 1) for n in names)
 
 
 def _names_in(known: Mapping[str, Any], thing: Any) -> Iterator[str]:
@@ -294,6 +275,11 @@ def _unregistered(thing: Any, kind: str, own: str) -> str:
             "def, above it @evengrad.saving.register_keras_serializable()"
         )
     what = "class" if inspect.isclass(thing) else "function"
+    if (name := _registered(thing)) is not None:
+        return (
+            f"{kind}: the name {name!r} of the {what} {own} belongs to another one now; register "
+            "this one with a package of its own: register_keras_serializable(package=...)"
+        )
     return (
         f"{kind}: the {what} {own} is not registered, and a file holds names and no code; write "
         f"@evengrad.saving.register_keras_serializable() above its definition"

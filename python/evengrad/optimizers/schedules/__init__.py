@@ -17,7 +17,7 @@ from evengrad.optimizers.schedules.decay import (
     PiecewiseConstantDecay,
     PolynomialDecay,
 )
-from evengrad.saving import registration
+from evengrad.saving import _configs, registration
 
 __all__ = [
     "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay",
@@ -53,7 +53,7 @@ def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
     """
     if not isinstance(learning_rate_schedule, LearningRateSchedule):
         raise TypeError(f"serialize: expected a LearningRateSchedule, got {learning_rate_schedule}")
-    config = registration.config_of(learning_rate_schedule)
+    config = _configs.config_of(learning_rate_schedule)
     name = registration.name_of(type(learning_rate_schedule), "schedule")
     return {"class_name": name, "config": config}
 
