@@ -275,7 +275,8 @@ def _unregistered(thing: Any, kind: str, own: str) -> str:
             "def, above it @evengrad.saving.register_keras_serializable()"
         )
     what = "class" if inspect.isclass(thing) else "function"
-    if (name := _registered(thing)) is not None:
+    name = _registered(thing)
+    if name is not None and get_registered_object(name) is not None:
         return (
             f"{kind}: the name {name!r} of the {what} {own} belongs to another one now; register "
             "this one with a package of its own: register_keras_serializable(package=...)"
