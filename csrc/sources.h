@@ -54,19 +54,23 @@ static bool convert_from(const void* source, int64_t n, float low, float high, f
   return illegal == 0;
 }
 
-// What there is to know of each Dtype, in their order.
-template <class... T>
-struct Numbers {
-  static constexpr bool (*kConvert[])(const void*, int64_t, float, float,
-                                      float*) = {convert_from<T>...};
-  static constexpr int64_t kSize[] = {static_cast<int64_t>(sizeof(T))...};
+struct Number {
+  bool (*convert)(const void* from, int64_t n, float low, float high, float* to);
+  int64_t size;  // bytes
 };
-using AllNumbers = Numbers<Half, float, double, int8_t, int16_t, int32_t, int64_t, uint8_t,
-                           uint16_t, uint32_t, uint64_t>;
+template <class T>
+static constexpr Number number() {
+  return {convert_from<T>, static_cast<int64_t>(sizeof(T))};
+}
+// In the order of Dtype.
+static constexpr Number kNumbers[] = {number<Half>(),     number<float>(),   number<double>(),
+                                      number<int8_t>(),   number<int16_t>(), number<int32_t>(),
+                                      number<int64_t>(),  number<uint8_t>(), number<uint16_t>(),
+                                      number<uint32_t>(), number<uint64_t>()};
 
 static inline bool convert(const void* from, const Source& s, int64_t n, float* to) {
-  return AllNumbers::kConvert[static_cast<int>(s.dtype)](from, n, s.low, s.high, to);
+  return kNumbers[static_cast<int>(s.dtype)].convert(from, n, s.low, s.high, to);
 }
-static inline int64_t size_of(Dtype dtype) { return AllNumbers::kSize[static_cast<int>(dtype)]; }
+static inline int64_t size_of(Dtype dtype) { return kNumbers[static_cast<int>(dtype)].size; }
 
 }  // namespace evengrad::EVENGRAD_TARGET
