@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from evengrad import _auto, _stack, _summary, _validation
 from evengrad._calibration import Calibrated
 from evengrad._cloning import clone_model, model_from_json
+from evengrad._examined import Examined
 from evengrad._names import Changes, unique_name
 from evengrad._own_loop import OwnLoop
 from evengrad._saved import Saved
@@ -28,7 +29,7 @@ __all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_m
 _NOT_BUILT = "not built; start with Input(shape) or call build"
 
 
-class Sequential(Saved, Calibrated, OwnLoop, _stack.Stack):
+class Sequential(Saved, Examined, Calibrated, OwnLoop, _stack.Stack):
     """A stack of layers, trained and used as one.
 
     Parameters
