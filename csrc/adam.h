@@ -18,24 +18,30 @@ static void adam(const Update& a, const Step& step, const Team& team) {
     const Clipping c = square_safe(given);
     float *w = chunk.value, *m = chunk.slot[0], *v = chunk.slot[1], *most = chunk.slot[2];
     const float* g = chunk.gradient;
+    float values = 0.0f, moves = 0.0f;
     if (most) {
-#pragma omp simd
+#pragma omp simd reduction(+ : values, moves)
       for (int64_t i = 0; i < chunk.length; ++i) {
         const float gradient = clipped(g[i], c);
         m[i] += keep_m * (gradient - m[i]);
         v[i] += keep_v * (gradient * gradient - v[i]);
         most[i] = v[i] > most[i] ? v[i] : most[i];
-        w[i] = decayed(w[i], c) - rate * m[i] / (sqrt_(most[i]) + epsilon);
+        const float before = w[i];
+        w[i] = decayed(before, c) - rate * m[i] / (sqrt_(most[i]) + epsilon);
+        add_squares(before, w[i], values, moves);
       }
-      return;
+      return Moved{values, moves};
     }
-#pragma omp simd
+#pragma omp simd reduction(+ : values, moves)
     for (int64_t i = 0; i < chunk.length; ++i) {
       const float gradient = clipped(g[i], c);
       m[i] += keep_m * (gradient - m[i]);
       v[i] += keep_v * (gradient * gradient - v[i]);
-      w[i] = decayed(w[i], c) - rate * m[i] / (sqrt_(v[i]) + epsilon);
+      const float before = w[i];
+      w[i] = decayed(before, c) - rate * m[i] / (sqrt_(v[i]) + epsilon);
+      add_squares(before, w[i], values, moves);
     }
+    return Moved{values, moves};
   });
 }
 
@@ -76,14 +82,18 @@ static void nadam(const Update& a, const Step& step, const Team& team) {
     const Clipping c = square_safe(given);
     float *w = chunk.value, *m = chunk.slot[0], *v = chunk.slot[1];
     const float* g = chunk.gradient;
-#pragma omp simd
+    float values = 0.0f, moves = 0.0f;
+#pragma omp simd reduction(+ : values, moves)
     for (int64_t i = 0; i < chunk.length; ++i) {
       const float gradient = clipped(g[i], c);
       m[i] += keep_m * (gradient - m[i]);
       v[i] += keep_v * (gradient * gradient - v[i]);
       const float move = (by_m * m[i] + by_g * gradient) / (unbias * sqrt_(v[i]) + epsilon);
-      w[i] = decayed(w[i], c) - move;
+      const float before = w[i];
+      w[i] = decayed(before, c) - move;
+      add_squares(before, w[i], values, moves);
     }
+    return Moved{values, moves};
   });
 }
 
@@ -98,13 +108,17 @@ static void adamax(const Update& a, const Step& step, const Team& team) {
     const Clipping c = difference_safe(given);
     float *w = chunk.value, *m = chunk.slot[0], *u = chunk.slot[1];
     const float* g = chunk.gradient;
-#pragma omp simd
+    float values = 0.0f, moves = 0.0f;
+#pragma omp simd reduction(+ : values, moves)
     for (int64_t i = 0; i < chunk.length; ++i) {
       const float gradient = clipped(g[i], c);
       m[i] += keep_m * (gradient - m[i]);
       u[i] = at_least(gradient < 0.0f ? -gradient : gradient, beta_2 * u[i]);
-      w[i] = decayed(w[i], c) - rate * (m[i] / (u[i] + epsilon));
+      const float before = w[i];
+      w[i] = decayed(before, c) - rate * (m[i] / (u[i] + epsilon));
+      add_squares(before, w[i], values, moves);
     }
+    return Moved{values, moves};
   });
 }
 

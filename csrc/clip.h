@@ -132,7 +132,7 @@ static inline Clipping clipping_for(const Update& a, const Step& step, int64_t v
   return {1e-30f, static_cast<float>(factor * 1e30), infinity};
 }
 
-// body(chunk, its clipping) for the caller's chunks, in steps that end with an update.
+// What body(chunk, its clipping) returns of the caller's chunks, in steps that end with an update.
 template <class Body>
 static inline void for_clipped(const Update& a, const Step& step, const Team& team, Body body) {
   if (!is_update(step)) return;
@@ -142,8 +142,17 @@ static inline void for_clipped(const Update& a, const Step& step, const Team& te
     if (mine.begin == mine.end) continue;
     if (a.clip == Clip::kNorm) clipping = clipping_for(a, step, v);  // else the same for all
     if (a.decays) clipping.shrink = static_cast<float>(step.learning_rate * a.decays[v]);
-    for (int64_t i = mine.begin; i < mine.end; ++i) body(a.variables.chunks[i], clipping);
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
+      a.moved[i] = body(a.variables.chunks[i], clipping);
+    }
   }
+}
+
+// Adds the squares of a value after its update, and of what that added.
+static inline void add_squares(float before, float after, float& values, float& moves) {
+  const float move = after - before;
+  values += after * after;
+  moves += move * move;
 }
 
 static void clip(const Update& a, const Step& step, const Team& team) {
@@ -151,6 +160,7 @@ static void clip(const Update& a, const Step& step, const Team& team) {
     float* g = chunk.gradient;
 #pragma omp simd
     for (int64_t i = 0; i < chunk.length; ++i) g[i] = clipped(g[i], c);
+    return Moved{};
   });
 }
 

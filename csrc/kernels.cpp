@@ -10,6 +10,7 @@
 #include "constraints.h"
 #include "data.h"
 #include "dense.h"
+#include "health.h"
 #include "layer_norm.h"
 #include "losses_by_row.h"
 #include "losses_elementwise.h"
@@ -82,6 +83,7 @@ static constexpr Kernels kTable{
     erase<Accumulation, accumulate>(),
     erase<Accumulation, carry>(),
     erase<Average, average>(),
+    erase<Health, watch>(),
 };
 
 extern const Kernels& table();

@@ -1,9 +1,8 @@
 // The seam between the kernels, compiled once per instruction set, and the rest, compiled once:
-// the table of kernels. What they are given is in arguments.h and
-// update_arguments.h, what all have in common in step.h.
+// the table of kernels. What they are given is in arguments.h,
+// update_arguments.h and health_arguments.h, what all have in common in step.h.
 #pragma once
-#include "arguments.h"
-#include "update_arguments.h"
+#include "health_arguments.h"
 
 namespace evengrad {
 
@@ -85,6 +84,7 @@ struct Kernels {
   KernelOf<Accumulation> accumulate;
   KernelOf<Accumulation> carry;
   KernelOf<Average> average;
+  KernelOf<Health> watch;
 };
 
 // The table of the best instruction set that this processor and EVENGRAD_ISA allow.

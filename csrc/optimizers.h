@@ -23,18 +23,26 @@ static void sgd(const Update& a, const Step& step, const Team& team) {
   for_clipped(a, step, team, [=](const Chunk& chunk, const Clipping& c) {
     float *w = chunk.value, *m = chunk.slot[0];
     const float* g = chunk.gradient;
+    float values = 0.0f, moves = 0.0f;
     if (!m) {
-#pragma omp simd
-      for (int64_t i = 0; i < chunk.length; ++i) w[i] = decayed(w[i], c) - rate * clipped(g[i], c);
-      return;
+#pragma omp simd reduction(+ : values, moves)
+      for (int64_t i = 0; i < chunk.length; ++i) {
+        const float before = w[i];
+        w[i] = decayed(before, c) - rate * clipped(g[i], c);
+        add_squares(before, w[i], values, moves);
+      }
+      return Moved{values, moves};
     }
     const float ahead = a.variant ? momentum : 1.0f, rest = a.variant ? rate : 0.0f;
-#pragma omp simd
+#pragma omp simd reduction(+ : values, moves)
     for (int64_t i = 0; i < chunk.length; ++i) {
       const float gradient = clipped(g[i], c);
       m[i] = momentum * m[i] - rate * gradient;
-      w[i] = decayed(w[i], c) + (ahead * m[i] - rest * gradient);
+      const float before = w[i];
+      w[i] = decayed(before, c) + (ahead * m[i] - rest * gradient);
+      add_squares(before, w[i], values, moves);
     }
+    return Moved{values, moves};
   });
 }
 
@@ -48,7 +56,8 @@ static void rmsprop(const Update& a, const Step& step, const Team& team) {
     const Clipping c = square_safe(given);
     float *w = chunk.value, *v = chunk.slot[0], *m = chunk.slot[1], *mean = chunk.slot[2];
     const float* g = chunk.gradient;
-#pragma omp simd
+    float values = 0.0f, moves = 0.0f;
+#pragma omp simd reduction(+ : values, moves)
     for (int64_t i = 0; i < chunk.length; ++i) {
       const float gradient = clipped(g[i], c);
       v[i] = rho * v[i] + rest * gradient * gradient;
@@ -63,8 +72,11 @@ static void rmsprop(const Update& a, const Step& step, const Team& team) {
         m[i] = momentum * m[i] + move;
         move = m[i];
       }
-      w[i] = decayed(w[i], c) - move;
+      const float before = w[i];
+      w[i] = decayed(before, c) - move;
+      add_squares(before, w[i], values, moves);
     }
+    return Moved{values, moves};
   });
 }
 
@@ -77,12 +89,16 @@ static void adagrad(const Update& a, const Step& step, const Team& team) {
     const Clipping c = square_safe(given);
     float *w = chunk.value, *v = chunk.slot[0];
     const float* g = chunk.gradient;
-#pragma omp simd
+    float values = 0.0f, moves = 0.0f;
+#pragma omp simd reduction(+ : values, moves)
     for (int64_t i = 0; i < chunk.length; ++i) {
       const float gradient = clipped(g[i], c);
       v[i] = at_most(v[i] + gradient * gradient, kLargestSum);
-      w[i] = decayed(w[i], c) - rate * gradient / sqrt_(v[i] + epsilon);
+      const float before = w[i];
+      w[i] = decayed(before, c) - rate * gradient / sqrt_(v[i] + epsilon);
+      add_squares(before, w[i], values, moves);
     }
+    return Moved{values, moves};
   });
 }
 
@@ -95,15 +111,19 @@ static void adadelta(const Update& a, const Step& step, const Team& team) {
     const Clipping c = square_safe(given);
     float *w = chunk.value, *v = chunk.slot[0], *s = chunk.slot[1];
     const float* g = chunk.gradient;
-#pragma omp simd
+    float values = 0.0f, moves = 0.0f;
+#pragma omp simd reduction(+ : values, moves)
     for (int64_t i = 0; i < chunk.length; ++i) {
       const float gradient = clipped(g[i], c);
       v[i] = rho * v[i] + rest * gradient * gradient;
       // Roots first: the ratio of what is under them may be denormal.
       const float move = gradient * (sqrt_(s[i] + epsilon) / sqrt_(v[i] + epsilon));
       s[i] = rho * s[i] + rest * move * move;
-      w[i] = decayed(w[i], c) - rate * move;
+      const float before = w[i];
+      w[i] = decayed(before, c) - rate * move;
+      add_squares(before, w[i], values, moves);
     }
+    return Moved{values, moves};
   });
 }
 
@@ -117,14 +137,18 @@ static void lion(const Update& a, const Step& step, const Team& team) {
     const Clipping c = difference_safe(given);
     float *w = chunk.value, *m = chunk.slot[0];
     const float* g = chunk.gradient;
-#pragma omp simd
+    float values = 0.0f, moves = 0.0f;
+#pragma omp simd reduction(+ : values, moves)
     for (int64_t i = 0; i < chunk.length; ++i) {
       const float gradient = clipped(g[i], c);
       const float way = keep_1 * m[i] + rest_1 * gradient;
       const float sign = way > 0.0f ? 1.0f : way < 0.0f ? -1.0f : way;  // 0 and NaN are their own
-      w[i] = decayed(w[i], c) - rate * sign;
+      const float before = w[i];
+      w[i] = decayed(before, c) - rate * sign;
+      add_squares(before, w[i], values, moves);
       m[i] = keep_2 * m[i] + rest_2 * gradient;
     }
+    return Moved{values, moves};
   });
 }
 

@@ -97,6 +97,12 @@ class Program {
     for (const Segment& segment : segments_) calls += segment.calls.size();
     return calls;
   }
+  // About how many floating-point operations a sample, so far.
+  double work() const {
+    double work = 0.0;
+    for (const Segment& segment : segments_) work += segment.work;
+    return work;
+  }
   const Control& control() const { return control_; }
 
  private:

@@ -79,6 +79,10 @@ struct Constrain {
   double minimum, maximum, rate;
   double* partial;  // workspace [rows]
 };
+// Of a chunk: sums of squares of the values after an update, and of what it added to them.
+struct Moved {
+  float values, moves;
+};
 struct Update {
   ChunkedVariables variables;
   const double* norms;  // from GradientNorms; null when nothing clips by norm
@@ -87,6 +91,7 @@ struct Update {
   double a, b, epsilon;
   bool variant;                    // sgd: nesterov; adam: amsgrad; rmsprop: centered
   const double* decays = nullptr;  // weight decay, one a variable, or null
+  Moved* moved = nullptr;          // one a chunk
 };
 struct Accumulation {  // slot[0]: sum so far of gradient / step.accumulation
   ChunkedVariables variables;

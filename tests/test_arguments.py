@@ -80,6 +80,7 @@ BAD: dict[str, dict[str, list[Any]]] = {
         "jit_compile": ["yes", 2, [True], None],
         "auto_scale_loss": FLAGS,
         "on_nonfinite": ["ignore", None, 5],
+        "health": FLAGS,
     },
     "summary": {
         "line_length": [*COUNTS, 8],

@@ -181,6 +181,11 @@ GOOD: dict[str, Callable[[], Arguments]] = {
     "average": lambda: {
         "values": variables(), "averages": variables(), "momentum": 0.9, "overwrite": 3,
     },
+    "watch": lambda: {
+        "norms": zeros(2), "totals": zeros(2), "before": zeros(2), "sums": zeros(3),
+        "steps": zeros(4 * 8), "looks": zeros(4 * 5), "state": np.array([0, 1, 0, 1, 0]),
+        "known": zeros(2), "outputs": [("tanh", [], None, x(), 0.01, vector(COLUMNS))],
+    },
 }  # fmt: skip
 
 WRITTEN = {
@@ -230,6 +235,7 @@ WRITTEN = {
     "accumulate": {"gradients"},
     "carry": {"accumulators"},
     "average": {"values", "averages"},
+    "watch": {"steps", "looks", "state", "known"},
 }
 
 OPTIONAL = {
@@ -270,7 +276,7 @@ LISTS = [
     (method, name)
     for method, good in GOOD.items()
     for name, value in good().items()
-    if isinstance(value, list) and name not in ("parameters", "thresholds")
+    if isinstance(value, list) and name not in ("parameters", "thresholds", "outputs")
 ]
 # What lists of slots are called in errors.
 SLOTS = {"momenta", "velocities", "means"}
@@ -434,6 +440,9 @@ def first_of_its_kind(method: str, name: str) -> bool:
         ("metric", "x"),
         ("batch_norm_moving", "mean"),
         ("batch_norm_frozen_backward", "dy"),
+        ("watch", "norms"),
+        ("watch", "steps"),
+        ("watch", "looks"),
     } or name in {"x", "y"}
 
 

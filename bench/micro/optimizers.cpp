@@ -1,4 +1,4 @@
-// Updates beyond SGD, Adam and RMSprop, accumulated gradients, averages.
+// Updates beyond SGD, Adam and RMSprop, accumulated gradients, averages, what watches them.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -154,6 +154,44 @@ Work average(int64_t count, const Kernels& k, Arrays& arrays) {
   return work;
 }
 
+// A step without a look: what a training pays at each.
+Work watch(int64_t count, const Kernels& k, Arrays& arrays) {
+  const Variables v(count, arrays);
+  const int64_t width = 2 + 3 * kVariables;
+  Health health{};
+  auto* totals = arrays.of<double>(2);
+  totals[0] = 3.0, totals[1] = 2.0;
+  auto* state = arrays.of<int64_t>(5);
+  state[1] = state[3] = 1, state[4] = 1;
+  auto* rows = arrays.of<double>(2 * width);
+  auto* norms = arrays.of<double>(kVariables);
+  std::fill(norms, norms + kVariables, 4.0);
+  std::fill(v.moved, v.moved + v.chunk_count, Moved{1.0f, 0.25f});
+  health.steps = {rows, 2, width, state};
+  health.totals = totals;
+  health.before = arrays.of<double>(2);
+  health.sums = arrays.of<double>(kHealthSums);
+  health.known = arrays.of<double>(2);
+  health.norms = norms;
+  health.moved = v.moved;
+  health.starts = v.starts;
+  health.variables = kVariables;
+  health.looks = {nullptr, 2, 1, state + 2};
+  health.origin = state + 4;
+  health.every = 1;
+  Work work(k.watch, health, 1);
+  work.bytes = work.footprint = static_cast<double>(v.chunk_count) * sizeof(Moved);
+  work.wrong = [=]() -> std::string {
+    const auto chunks = static_cast<double>(v.starts[1] - v.starts[0]);
+    const double wanted[] = {1.5, 0.0, 2.0, std::sqrt(chunks), 0.5 * std::sqrt(chunks)};
+    for (int i = 0; i < 5; ++i) {
+      if (std::abs(rows[i] - wanted[i]) > 1e-12 * chunks) return "row " + std::to_string(i);
+    }
+    return {};
+  };
+  return work;
+}
+
 }  // namespace
 
 void add_optimizers() {
@@ -170,6 +208,7 @@ void add_optimizers() {
     row("accumulate", accumulate);
     row("carry", carry);
     row("average", average);
+    row("watch", watch);
   }
 }
 

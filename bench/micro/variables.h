@@ -17,6 +17,7 @@ struct Variables {
     chunk_count = (count + kChunkFloats - 1) / kChunkFloats;
     chunks = arrays.of<Chunk>(chunk_count);
     starts = arrays.of<int64_t>(kVariables + 1);
+    moved = arrays.of<Moved>(chunk_count);
     for (int64_t v = 0; v <= kVariables; ++v) starts[v] = v * chunk_count / kVariables;
     for (int64_t i = 0; i < chunk_count; ++i) {
       chunks[i].gradient = gradient.data + i * kChunkFloats;
@@ -31,12 +32,13 @@ struct Variables {
   }
   ChunkedVariables variables() const { return {chunks, starts, kVariables}; }
   Update update(Clip clip, double a, double b) const {
-    return {variables(), nullptr, clip, a, b, 1e-7, false};
+    return {variables(), nullptr, clip, a, b, 1e-7, false, nullptr, moved};
   }
 
   Array gradient;
   Chunk* chunks;
   int64_t* starts;
+  Moved* moved;
   int64_t chunk_count;
 };
 

@@ -1,10 +1,15 @@
 // Activations, PReLU, softmax, reshape, affine, add.
-#include "array_view.h"
+#include "elementwise.h"
+
 #include "named.h"
 
 namespace evengrad::bindings {
 
 namespace {
+
+std::string text(float number) { return py::str(py::float_(double{number})); }
+
+}  // namespace
 
 const Activation& activation_named(const std::string& name) {
   const Kernels& k = kernels();
@@ -14,8 +19,6 @@ const Activation& activation_named(const std::string& name) {
   throw py::value_error("activation: expected a name in evengrad._core.activations, got '" + name +
                         "'");
 }
-
-std::string text(float number) { return py::str(py::float_(double{number})); }
 
 void fill_parameters(const Activation& f, const std::vector<float>& given, float* parameter) {
   if (static_cast<int>(given.size()) > f.parameters) {
@@ -31,6 +34,8 @@ void fill_parameters(const Activation& f, const std::vector<float>& given, float
                           text(parameter[i]));
   }
 }
+
+namespace {
 
 double work_of(const Tensor& t, double each) {
   return each * static_cast<double>(t.per_sample * t.columns);

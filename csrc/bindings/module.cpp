@@ -38,6 +38,7 @@ PYBIND11_MODULE(_core, module) {
   bind_shaping(program);
   bind_updates(program);
   bind_optimizers(program);
+  bind_health(program);
 }
 
 }  // namespace evengrad::bindings

@@ -72,6 +72,7 @@ struct PyProgram {
   int64_t x_width = 0, target_width = 0, output_width = 0;
   bool labels = false;
   int64_t accumulation = 1;  // steps of an update
+  Update update{};           // the last one recorded, for those who watch it
 };
 
 // A named argument of a method; one with a fallback may be left out.
@@ -132,6 +133,7 @@ void bind_training(py::class_<PyProgram>& program);
 void bind_shaping(py::class_<PyProgram>& program);
 void bind_updates(py::class_<PyProgram>& program);
 void bind_optimizers(py::class_<PyProgram>& program);
+void bind_health(py::class_<PyProgram>& program);
 void bind_replay(py::class_<PyProgram>& program);
 // Lets Python's collector find cycles through the calls: a layer may know the model it is part of.
 py::custom_type_setup collectable();

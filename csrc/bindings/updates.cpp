@@ -112,6 +112,13 @@ void gradient_norms(PyProgram& self, py::object gradients, py::object norms, std
 
 }  // namespace
 
+Extent extent_of_moved(const Update& update, Access access) {
+  const int64_t chunks = update.variables.starts[update.variables.count];
+  const auto* begin = reinterpret_cast<const char*>(update.moved);
+  const auto* end = reinterpret_cast<const char*>(update.moved + chunks);
+  return {"moved", begin, end, access == Access::kWrite, false};
+}
+
 Update update_of(PyProgram& self, Arguments& a, const py::object* values,
                  const py::object& gradients, const std::vector<py::object>& slots,
                  const py::object& norms, const std::string& clip, const py::object& decays) {
@@ -138,6 +145,10 @@ Update update_of(PyProgram& self, Arguments& a, const py::object* values,
   }
   a.check();
   args.variables = chunked(self, g, w, s);
+  const int64_t chunks = args.variables.starts[g.size()];
+  args.moved = self.workspace<Moved>(chunks);
+  a.add(extent_of_moved(args, Access::kWrite));
+  if (values) self.update = args;
   return args;
 }
 

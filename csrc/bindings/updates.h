@@ -37,6 +37,9 @@ Update update_of(PyProgram& self, Arguments& a, const py::object* values,
                  const py::object& gradients, const std::vector<py::object>& slots,
                  const py::object& norms, const std::string& clip, const py::object& decays);
 
+// What an update leaves behind for those who watch it.
+Extent extent_of_moved(const Update& update, Access access);
+
 // [kHealthSums], or null where None is given.
 double* health_of(Arguments& a, const py::object& health);
 

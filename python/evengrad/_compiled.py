@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evengrad import _random, _recording, _validation, losses, metrics, optimizers
 from evengrad._names import Changes
+from evengrad._watch import Watch, Watching
 from evengrad.metrics import Mean, Metric
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Compiled:
         self._programs = _recording.Programs()
         self.draws: _random.Draws | None = None
         self.totals: F64 | None = None  # of loss and metrics, of the epoch there is
+        self.watching = Watching()  # the training there is or was last
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -95,6 +97,7 @@ class Compiled:
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
         on_nonfinite: str = "raise",
+        health: bool = True,
     ) -> None:
         """Say how to train; weights stay as they are.
 
@@ -123,6 +126,8 @@ class Compiled:
             What a step does that meets NaN or infinity in the loss or a gradient. It is left out in
             any case. "raise" stops with NonFiniteError; "skip" goes on, counts it in
             `model.skipped_steps`, and raises after 10 in a row.
+        health : bool
+            Whether training is watched, at about a hundredth of its time; see `doctor.Health`.
 
         Raises
         ------
@@ -143,6 +148,7 @@ class Compiled:
         if steps_per_execution != "auto":
             count("compile", "steps_per_execution", steps_per_execution)
         flag("compile", "auto_scale_loss", auto_scale_loss)
+        self.watched = flag("compile", "health", health)
         _check_loss_weights(loss_weights)
         found = optimizers.get(optimizer), _checked_loss(loss)
         plain = _named_metrics("metrics", metrics)
@@ -270,14 +276,16 @@ class Compiled:
             shaping = [v.shaping for v in shaped]
             return [optimizer and optimizer.version, *shaped, *shaping, *judges[1:], *versions]
 
-        return self._programs.get(
-            ("train" if train else "evaluate", rows, optimizer, loss),
-            self.layers,
-            lambda: _recording.record_step(
-                self.layers, self.sample_shape(), rows, loss, *self._resolve(), optimizer
-            ),
-            more,
-        )
+        def record() -> _recording.Recording:
+            of = self.layers, self.sample_shape(), rows, loss, *self._resolve(), optimizer
+            made = _recording.record_step(*of)
+            if optimizer is None or not (self.watched and made.variables):
+                return made
+            seen = Watch(made, self.trainable_variables, moved=not optimizer.in_python)
+            return made._replace(watch=seen)
+
+        key = "train" if train else "evaluate", rows, optimizer, loss
+        return self._programs.get(key, self.layers, record, more)
 
 
 def free_name(name: str, taken: Container[str]) -> str:

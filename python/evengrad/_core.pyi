@@ -420,6 +420,26 @@ class Program:
         """
     def carry(self, gradients: Sequence[F32], accumulators: Sequence[F32]) -> None:
         """Makes each accumulator the gradient, or 0 in iterations that update."""
+    def watch(
+        self,
+        norms: F64,
+        totals: F64,
+        before: F64,
+        sums: F64,
+        steps: F64,
+        looks: F64,
+        state: I64,
+        known: F64,
+        outputs: Sequence[tuple[str | None, Sequence[float], F32 | None, F32, float, F32]],
+    ) -> int:
+        """Adds a row to steps at each update, and to looks at each n-th: n is returned.
+
+        A row of steps: loss, clipped, then for each variable the norms of its gradient, value and
+        update; of looks: number of the step, then for each output mean, deviation, shares of zeros
+        and of slopes below its limit. state: entries and entries of a row, of steps and of looks,
+        and the update to begin at. outputs: activation, parameters, its input if it needs it,
+        output, limit, and for each unit the rows whose slope was not below.
+        """
     def average(
         self, values: Sequence[F32], averages: Sequence[F32], momentum: float, overwrite: int
     ) -> None:

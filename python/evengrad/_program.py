@@ -9,6 +9,7 @@ from evengrad._arena import tensor, vector
 
 if TYPE_CHECKING:
     from evengrad._core import F32, I32
+    from evengrad.layers.base import Layer
     from evengrad.variable import Variable
 
 
@@ -65,6 +66,8 @@ class Program(_core.Program):
         A first BatchNormalization whose gradients the Dense after it computes.
     commits : list
         Recordings that come last in a step, behind its finite check.
+    outputs : dict
+        Where each layer left its output.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Program(_core.Program):
         self.fused: object = None
         self.folded: object = None
         self.commits: list[Callable[[], None]] = []
+        self.outputs: dict[Layer, F32] = {}
         self._kept: set[int] = set()
         self._draws = 0
 

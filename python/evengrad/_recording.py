@@ -25,6 +25,7 @@ from evengrad.variable import Variable
 if TYPE_CHECKING:
     from evengrad._core import F32
     from evengrad._stack import Part
+    from evengrad._watch import Watch
 
 
 class Recording(NamedTuple):
@@ -33,7 +34,7 @@ class Recording(NamedTuple):
     `totals` are sums since they were last reset: of the loss, reduced and times rows, and of rows,
     then those of each metric, as `places` says; `before` is what they were before the last step.
     `norms` are the sums of squares of the gradients of `variables` in the last step.
-    `health`: see `Clipping.record`; reset as `totals`.
+    `health`: see `Clipping.record`; reset as `totals`. `watch` sees each step, where one is wanted.
     """
 
     program: Program
@@ -43,6 +44,7 @@ class Recording(NamedTuple):
     variables: list[Variable]
     norms: NDArray[np.float64]
     health: NDArray[np.float64]
+    watch: Watch | None = None
 
 
 class Prediction(NamedTuple):

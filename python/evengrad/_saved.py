@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from evengrad import _recording, losses, metrics, optimizers, saving
 from evengrad._compiled import Compiled
+from evengrad._watch import Watching
 
 if TYPE_CHECKING:
     from evengrad.models import Sequential
@@ -143,7 +144,7 @@ class Saved(Compiled):
             "_lock": None, "_programs": None, "_resolved": {}, "_reported": None,
             "_known_built": -1,
             "history": None, "running": None, "position": None, "passes": 0, "_fitting": False,
-            "_watching": None,
+            "_watching": None, "watching": None,
         }  # fmt: skip
         return self.__dict__ | left_out | {"draws": draws and (draws.seed, draws.generator)}
 
@@ -152,5 +153,6 @@ class Saved(Compiled):
 
         self.__dict__.update(state)
         self._lock, self._programs = threading.RLock(), _recording.Programs()
+        self.watching = Watching()
         if state["draws"] is not None:
             self.draws = _random.draws_of(*state["draws"])

@@ -161,7 +161,7 @@ def build(parts: Sequence[Part], shape: Shape) -> None:
 def forward(program: Program, layers: Sequence[Layer], x: F32) -> F32:
     """Record the output for a batch x."""
     for layer in layers:
-        x = layer.record(program, x)
+        x = program.outputs[layer] = layer.record(program, x)
     return x
 
 

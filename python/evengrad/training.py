@@ -14,6 +14,7 @@ from evengrad import _diagnosis
 from evengrad._feed import Feed
 from evengrad._position import go_on
 from evengrad._recording import Prediction, Recording
+from evengrad._watch import Watching
 from evengrad.callbacks.callback_list import CallbackList, Watchers
 from evengrad.errors import NonFiniteError
 
@@ -89,6 +90,8 @@ class Epoch:
         recording, before = self._record(self.feed.capacity), self.recording
         if recording is before:
             return recording
+        if self._outer is None:
+            self.model.watching.use(recording.watch, self.model.optimizer.iterations)
         if self._outer is not None:
             self._covered.append((recording, recording.totals.copy(), recording.health.copy()))
         recording.health[...] = before.health if before else 0.0
@@ -193,6 +196,7 @@ def fit(
     model.stop_training = False
     model.skipped_in_a_row = 0
     model.position = model.unshuffled = None
+    model.watching = Watching()
     logs: dict[str, Any] = {}
     try:
         callbacks.on_train_begin()
@@ -212,6 +216,7 @@ def fit(
                 _run_epoch(epoch, callbacks)
                 feed.end()
                 logs, health = epoch.logs(), epoch.health()
+            model.watching.end_epoch()
             if validate is not None and validates_after(number + 1):
                 logs |= {f"val_{name}": value for name, value in validate().items()}
             callbacks.on_epoch_health(health)

@@ -6,9 +6,11 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from evengrad._watch import Watching
 from evengrad.callbacks.base import Callback, Logs
 
 if TYPE_CHECKING:
+    from evengrad.doctor.health import Health
     from evengrad.models import Sequential
 
 
@@ -21,10 +23,12 @@ class History(Callback):
         Loss and metrics by epoch, and what callbacks have added to the logs.
     epoch : list of int
         Their epochs, counted from 0.
-    health : dict of list of float
-        What gradients were like, by epoch: "gradient_norm", the mean over the updates of the norm
-        of all gradients before clipping; "clip_rate", the share of updates whose gradients clipping
-        changed, 0 without clipping; "skipped_steps", how many steps were left out (see `compile`).
+    health : doctor.Health
+        What training was like from within, step by step: norms of gradients, weights and updates,
+        activations, dead units. As a mapping it has lists by epoch: "gradient_norm", the mean over
+        the updates of the norm of all gradients before clipping; "clip_rate", the share of updates
+        whose gradients clipping changed, 0 without clipping; "skipped_steps", how many steps were
+        left out (see `compile`).
 
     Examples
     --------
@@ -39,16 +43,25 @@ class History(Callback):
     def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
-        self.health: dict[str, list[float]] = {}
+        self._by_epoch: dict[str, list[float]] = {}
+        self._watching: Watching | None = None
+        self._health: Health | None = None  # once it is a copy
+
+    @property
+    def health(self) -> Health:
+        """What training was like from within."""
+        if self._health is not None:
+            return self._health
+        return (self._watching or Watching()).health(self._by_epoch)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin a new list of epochs."""
-        self.epoch = []
+        self.epoch, self._watching, self._health = [], self.model.watching, None
 
     def on_epoch_health(self, health: Mapping[str, float]) -> None:
         """Append."""
         for name, value in health.items():
-            self.health.setdefault(name, []).append(value)
+            self._by_epoch.setdefault(name, []).append(value)
 
     @property
     def model(self) -> Sequential:
@@ -61,7 +74,8 @@ class History(Callback):
         self._model = weakref.ref(model)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_model"}
+        kept = {name: value for name, value in vars(self).items() if name != "_model"}
+        return kept | {"_watching": None, "_health": self.health}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Append, and be the model's history."""
