@@ -140,6 +140,15 @@ class Program(_core.Program):
         """Go on as after so many layers of another program."""
         self._draws = count
 
+    def made(self, layer: "Layer", y: "F32") -> None:
+        """Hear of the output of a layer, once it is recorded."""
+
+    def receives(self, layer: "Layer", dy: "F32") -> None:
+        """Hear of the gradient that a layer is about to record its backward with."""
+
+    def leaves(self, layer: "Layer") -> None:
+        """Hear of a layer that has recorded the gradients of its variables."""
+
     def commit(self) -> None:
         """Record what comes last in a step."""
         for record in self.commits:

@@ -305,12 +305,17 @@ class Layer(Versioned):
 
     def record(self, program: Program, x: F32) -> F32:
         """Record `call` or `forward`, whichever the layer has."""
-        return (Layer if self.in_python else type(self)).forward(self, program, x)
+        y = (Layer if self.in_python else type(self)).forward(self, program, x)
+        program.made(self, y)
+        return y
 
     def record_backward(self, program: Program, dy: F32, *, need_dx: bool) -> F32 | None:
         """Record `call_backward` or `backward`."""
         own = Layer if self.in_python else type(self)
-        return own.backward(self, program, dy, need_dx=need_dx)
+        program.receives(self, dy)
+        dx = own.backward(self, program, dy, need_dx=need_dx)
+        program.leaves(self)
+        return dx
 
     def gradient(self, program: Program, variable: Variable | None) -> F32 | None:
         """Memory for a variable's gradient, None where none is wanted."""

@@ -1,0 +1,162 @@
+"""Causes of outputs and losses that are not finite."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evengrad._nonfinite import magnitudes
+from evengrad._nonfinite.case import (
+    CHECK,
+    EXPONENT,
+    GUARD,
+    INITIALIZE,
+    LARGEST,
+    Case,
+    Verdict,
+    kind_of,
+    remarkable,
+    risen,
+    slower,
+)
+from evengrad._nonfinite.trace import largest
+from evengrad.activations import Activation
+from evengrad.layers.base import Layer
+
+
+def of_output(case: Case) -> Verdict:
+    layer, program = case.finding.layer, case.program
+    assert layer is not None
+    assert program is not None
+    before = magnitudes.inputs_of(program, layer, case.finding.samples)
+    if layer.in_python:
+        return f"call of {layer} returned {kind_of(case)}{remarkable(before, case)}", GUARD
+    activation = getattr(layer, "activation", None)
+    z = magnitudes.activated(program, layer, case.finding.samples)
+    if z is not None and largest(z) <= LARGEST:
+        if isinstance(activation, Activation):
+            return f"call of {activation!r} returned {kind_of(case)}{remarkable(z, case)}", GUARD
+        if activation is not None and activation.name != "linear":
+            return of_activation(activation.name, z)
+    return of_overflow(case, layer, LARGEST)
+
+
+def of_activation(name: str, z: NDArray[Any]) -> Verdict:
+    most = float(z.max()) if name == "exponential" else largest(z)
+    limit = f": e^x overflows above {EXPONENT}" if name == "exponential" else ""
+    return (
+        f"{name} of {most:.4g} is beyond float32{limit}",
+        "Use softplus or elu instead, or put a BatchNormalization before it; scale the inputs.",
+    )
+
+
+def of_overflow(case: Case, layer: Layer | None, limit: float, what: str = "") -> Verdict:
+    """Why outputs are as large as they are: inputs, weights of a layer, or growth layer by layer.
+
+    `layer` is the one whose output is beyond the limit; None where the last one is near it.
+    """
+    program = case.program
+    assert program is not None
+    chain = [("the inputs", case.sizes.get("inputs", 1.0), None), *magnitudes.chain(program, layer)]
+    if layer is not None:
+        chain.append((layer.name, limit, layer))
+    logs = [math.log10(max(size, 1e-37)) for _, size, _ in chain]
+    all_of_it = math.log10(limit)
+    if logs[0] >= 0.5 * all_of_it:
+        return (
+            f"{what}the inputs reach {chain[0][1]:.2g}",
+            "Scale the inputs, with an adapted Normalization as first layer for instance.",
+        )
+    jumps = [b - a for a, b in itertools.pairwise(logs)]
+    most = max(range(len(jumps)), key=jumps.__getitem__) if jumps else -1
+    if most >= 0 and (jumps[most] >= 0.5 * (all_of_it - max(0.0, logs[0])) or len(jumps) < 3):
+        return of_weights(case, chain[most + 1][2], what, 10.0 ** min(jumps[most], 300.0))
+    return of_growth(case, chain, layer, what)
+
+
+def of_weights(case: Case, layer: Layer | None, what: str, factor: float) -> Verdict:
+    heavy = magnitudes.heaviest(layer)
+    if layer is None or heavy is None:
+        return f"{what}outputs grow {factor:.2g}-fold in {layer and layer.name}", INITIALIZE
+    path, weight, gain = heavy
+    if case.steps and gain > 3.0:
+        return (
+            f"{what}the learning rate is too high: the weights of {path} have become as large as "
+            f"{weight:.2g} by now{risen(case)}",
+            slower(case),
+        )
+    return (
+        f"{what}the weights of {path} are as large as {weight:.2g}{risen(case)}",
+        slower(case) if case.steps and risen(case) else INITIALIZE,
+    )
+
+
+def of_growth(
+    case: Case, chain: list[tuple[str, float, Layer | None]], layer: Layer | None, what: str
+) -> Verdict:
+    own = [link for link in chain if link[2] is not None and link[2].variables]
+    own = own if len(own) > 1 else chain
+    (first, low, _), (last, high, _) = own[0], own[-1]
+    fold = (high / max(low, 1e-37)) ** (1.0 / (len(own) - 1))
+    heavy = [magnitudes.heaviest(at) for _, _, at in own]
+    gains = [found[2] for found in heavy if found is not None]
+    end = f"beyond {high:.2g}" if layer is not None else f"{high:.2g}"
+    text = (
+        f"{what}outputs grow {fold:.2g}-fold a layer, from {low:.2g} in {first} to {end} in {last}"
+    )
+    if case.steps and (risen(case) or (gains and np.median(gains) > 3.0)):
+        return f"{text}: the learning rate is too high{risen(case)}", slower(case)
+    return text, INITIALIZE
+
+
+# -- the loss
+
+
+def of_loss(case: Case) -> Verdict:
+    loss, program, samples = case.loss, case.program, case.finding.samples
+    assert loss is not None
+    assert program is not None
+    if loss.in_python:
+        seen = magnitudes.compared(program, samples)
+        return (
+            f"call of {magnitudes.name_of(loss)} returned {kind_of(case)}{remarkable(seen, case)}",
+            (GUARD),
+        )
+    return of_sizes(case, f"the {loss.name} of it is beyond float32: ", 1e15)
+
+
+def of_sizes(case: Case, what: str, much: float) -> Verdict:
+    """Which of the things that a loss is made of is the largest."""
+    program = case.program
+    assert program is not None
+    outputs = program.outputs[-1].largest if program.outputs else case.sizes.get("inputs", 0.0)
+    targets, weights = (case.sizes.get(name, 0.0) for name in ("targets", "weights"))
+    most = max(outputs, targets, weights)
+    if most == weights and most > much:
+        return f"{what}the weights of samples reach {weights:.2g}", (
+            "Scale the weights of samples, to a mean of 1 for instance."
+        )
+    if most == targets and most > much:
+        return f"{what}the targets reach {targets:.2g}", (
+            "Scale the targets, by their standard deviation for instance."
+        )
+    if case.finding.nan and case.loss is not None and most <= much:
+        return f"{what}{case.loss.name} takes a logarithm or a root of outputs that are below 0", (
+            'End with an activation that keeps outputs above 0, such as "softplus".'
+        )
+    return of_overflow(case, None, max(most, 10.0), f"{what}the outputs reach {outputs:.2g}; ")
+
+
+def of_penalty(case: Case) -> Verdict:
+    variable = case.finding.variable
+    assert variable is not None
+    size = largest(variable.value)
+    kind = "a call" if case.finding.kind == "penalty" else "gradient"
+    text = f"{kind} of {variable.regularizer!r} is not finite for weights of up to {size:.2g}"
+    if variable.regularizer is not None and variable.regularizer.in_python:
+        return text, CHECK
+    return text, "Lower the factors of the regularizer."
