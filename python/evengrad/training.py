@@ -124,14 +124,18 @@ class Epoch:
         """Replay the next steps, fewer where one fails and is to be skipped."""
         optimizer = self.model.optimizer
         recording = self.recording or self.use()
-        completed = self.feed.replay(
-            recording.program,
-            steps,
-            learning_rates=optimizer.rates(steps),
-            counter=optimizer.counter,
-            clip=optimizer.clip[1],
-            seed=self.model.seed,
-        )
+        try:
+            completed = self.feed.replay(
+                recording.program,
+                steps,
+                learning_rates=optimizer.rates(steps),
+                counter=optimizer.counter,
+                clip=optimizer.clip[1],
+                seed=self.model.seed,
+            )
+        except NonFiniteError as error:  # of an update in Python, one step at a time
+            error.epoch, error.step = self.number, self.done
+            raise
         self.done += completed
         if completed:
             self.model.skipped_in_a_row = 0

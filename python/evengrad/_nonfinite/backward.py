@@ -22,6 +22,7 @@ from evengrad._nonfinite.forward import of_overflow, of_sizes
 from evengrad._nonfinite.trace import largest
 from evengrad.activations import Activation
 from evengrad.layers.base import Layer
+from evengrad.optimizers._state import ACCUMULATOR
 
 
 def of_dy(case: Case) -> Verdict:
@@ -125,6 +126,14 @@ def of_gradient(case: Case) -> Verdict:
 
 def of_accumulated(case: Case) -> Verdict:
     """Gradients that are finite, but not their sum."""
+    variable, optimizer = case.finding.variable, case.optimizer
+    assert variable is not None
+    assert optimizer is not None
+    sums = optimizer.kept()[variable][ACCUMULATOR].storage
+    if not np.isfinite(sums).all():
+        return "what was accumulated before the step was not finite", (
+            "Give the optimizer's state finite numbers, or compile with a new optimizer."
+        )
     return "the gradients of this step and those before it add up to more than float32 holds", (
         f"{slower(case)} Scale targets and inputs, so that gradients are smaller."
     )
@@ -149,8 +158,8 @@ def of_move(case: Case) -> Verdict:
     if enough < 1e-8:
         return text, (
             "Scale targets and inputs, or clip gradients (clipnorm=1.0), and lower the learning "
-            "rate."
+            f"rate of {rate:.3g}."
         )
     digit = 10.0 ** math.floor(math.log10(enough))
-    clip = "" if clips else ", or clip gradients (clipnorm=1.0)"
+    clip = ", or clip gradients (clipnorm=1.0)" if kind == "none" and rate <= weight else ""
     return text, f"Lower the learning rate from {rate:.3g} to about {digit:.0e}{clip}."

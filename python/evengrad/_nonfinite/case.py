@@ -62,7 +62,7 @@ def slower(case: Case) -> str:
         return "Lower the learning rate."
     rate = case.optimizer.rate_of_step
     text = f"Lower the learning rate from {rate:.3g} to {rate / 10.0:.3g} or less"
-    if case.optimizer.clip[0] == "none":
+    if case.optimizer.clip[0] == "none" and rate <= 1.0:
         text += ", or clip gradients (clipnorm=1.0)"
     return f"{text}."
 

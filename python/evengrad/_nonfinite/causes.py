@@ -22,7 +22,8 @@ def likely(case: Case) -> Verdict:
             "of their own",
             "Look at what changes them while training runs.",
         )
-    return _BY_KIND[case.finding.kind](case)
+    with np.errstate(all="ignore"):
+        return _BY_KIND[case.finding.kind](case)
 
 
 # -- given from outside
@@ -59,12 +60,12 @@ def of_variable(case: Case) -> Verdict:
         )
     if case.steps and others > 1e30:
         return (
-            f"{count} were not finite before the step and the others reach {others:.2g}, so that "
-            "an update before it was too large",
+            f"before the step {count} were not finite already and the others reach {others:.2g}: "
+            "the learning rate is too high",
             f"{restore}. {slower(case)}",
         )
     return (
-        f"{count} were not finite before the step: they were assigned, or loaded, so",
+        f"before the step {count} were not finite already, assigned or loaded as they are",
         f"{restore}.",
     )
 

@@ -26,6 +26,9 @@ from evengrad._nonfinite.case import (
 from evengrad._nonfinite.trace import largest
 from evengrad.activations import Activation
 from evengrad.layers.base import Layer
+from evengrad.layers.batch_normalization import BatchNormalization
+
+_ENOUGH_LAYERS = 4  # to speak of growth from layer to layer
 
 
 def of_output(case: Case) -> Verdict:
@@ -42,7 +45,16 @@ def of_output(case: Case) -> Verdict:
             return f"call of {activation!r} returned {kind_of(case)}{remarkable(z, case)}", GUARD
         if activation is not None and activation.name != "linear":
             return of_activation(activation.name, z)
+    if isinstance(layer, BatchNormalization) and _below_zero(layer):
+        return f"moving_variance of {layer.name} is below 0, where the root of it is NaN", (
+            "Set it anew with model.recalibrate(x)."
+        )
     return of_overflow(case, layer, LARGEST)
+
+
+def _below_zero(layer: BatchNormalization) -> bool:
+    assert layer.moving_variance is not None
+    return bool((layer.moving_variance.storage < 0.0).any())
 
 
 def of_activation(name: str, z: NDArray[Any]) -> Verdict:
@@ -72,16 +84,19 @@ def of_overflow(case: Case, layer: Layer | None, limit: float, what: str = "") -
             "Scale the inputs, with an adapted Normalization as first layer for instance.",
         )
     jumps = [b - a for a, b in itertools.pairwise(logs)]
-    most = max(range(len(jumps)), key=jumps.__getitem__) if jumps else -1
-    if most >= 0 and (jumps[most] >= 0.5 * (all_of_it - max(0.0, logs[0])) or len(jumps) < 3):
-        return of_weights(case, chain[most + 1][2], what, 10.0 ** min(jumps[most], 300.0))
+    if not jumps:
+        return f"{what}nothing that is known explains it", INITIALIZE
+    most = max(range(len(jumps)), key=jumps.__getitem__)
+    few = sum(bool(at is not None and at.variables) for _, _, at in chain) < _ENOUGH_LAYERS
+    if few or jumps[most] >= 0.5 * (all_of_it - max(0.0, logs[0])):
+        return of_weights(case, chain[most + 1][2], what, chain[most][1])
     return of_growth(case, chain, layer, what)
 
 
-def of_weights(case: Case, layer: Layer | None, what: str, factor: float) -> Verdict:
+def of_weights(case: Case, layer: Layer | None, what: str, given: float) -> Verdict:
     heavy = magnitudes.heaviest(layer)
     if layer is None or heavy is None:
-        return f"{what}outputs grow {factor:.2g}-fold in {layer and layer.name}", INITIALIZE
+        return f"{what}what {layer and layer.name} makes of inputs of up to {given:.2g}", INITIALIZE
     path, weight, gain = heavy
     if case.steps and gain > 3.0:
         return (
@@ -90,7 +105,8 @@ def of_weights(case: Case, layer: Layer | None, what: str, factor: float) -> Ver
             slower(case),
         )
     return (
-        f"{what}the weights of {path} are as large as {weight:.2g}{risen(case)}",
+        f"{what}the weights of {path} are as large as {weight:.2g}, its inputs {given:.2g}"
+        f"{risen(case)}",
         slower(case) if case.steps and risen(case) else INITIALIZE,
     )
 
@@ -126,7 +142,7 @@ def of_loss(case: Case) -> Verdict:
             f"call of {magnitudes.name_of(loss)} returned {kind_of(case)}{remarkable(seen, case)}",
             (GUARD),
         )
-    return of_sizes(case, f"the {loss.name} of it is beyond float32: ", 1e15)
+    return of_sizes(case, f"{loss.name} is beyond float32: ", 1e15)
 
 
 def of_sizes(case: Case, what: str, much: float) -> Verdict:
@@ -145,7 +161,7 @@ def of_sizes(case: Case, what: str, much: float) -> Verdict:
             "Scale the targets, by their standard deviation for instance."
         )
     if case.finding.nan and case.loss is not None and most <= much:
-        return f"{what}{case.loss.name} takes a logarithm or a root of outputs that are below 0", (
+        return f"{case.loss.name} takes a logarithm or a root of outputs that are below 0", (
             'End with an activation that keeps outputs above 0, such as "softplus".'
         )
     return of_overflow(case, None, max(most, 10.0), f"{what}the outputs reach {outputs:.2g}; ")

@@ -64,12 +64,13 @@ def compared(program: Traced, samples: Rows) -> Array | None:
 
 
 def bad_slope(program: Traced, layer: Layer, activation: Activation) -> tuple[Array, bool] | None:
-    """Where the slope of an activation of the user's is not finite, and whether it is NaN."""
-    x, y = (_rows(program, kept, None) for kept in program.saved[layer, "activation"])
+    """What gives an activation of the user's a slope that is not finite, and whether it is NaN."""
+    x, y = (np.array(_rows(program, kept, None)) for kept in program.saved[layer, "activation"])
     with np.errstate(all="ignore"):
-        slope = np.asarray(activation.slope(x, y))
+        slope = np.asarray(activation.slope(x, y), np.float32)
     bad = ~np.isfinite(slope)
-    return (x[bad], bool(np.isnan(slope).any())) if bad.any() else None
+    nan = bool(np.isnan(slope).any())
+    return (np.concatenate([x[bad], y[bad]]), nan) if bad.any() else None
 
 
 def chain(program: Traced, before: Layer | None) -> list[tuple[str, float, Layer | None]]:

@@ -138,12 +138,14 @@ def _owner(parts: Sequence[Part], variable: Variable) -> Layer | None:
 def _rerun_step(epoch: Epoch, recording: Recording, number: int | None) -> Case:
     model = epoch.model
     found: Finding | None
+    penalty = None
     try:
         program: Traced | None = trace.of_fit(model, epoch.feed, recording)
-    except Exception:  # of a part in Python: another one than before
+        if program and program.done:
+            penalty = _bad_penalty(model.layers)
+    except Exception:  # of a part in Python: it has not failed so before
         program = None
     found = program.found if program else None
-    penalty = _bad_penalty(model.layers) if program and program.done else None
     if number is None:
         found = penalty if found and found.kind == "penalty" else found
         if found and (penalty or found.kind in ("output", "loss")):
@@ -192,7 +194,7 @@ def _bad_penalty(parts: Sequence[Part]) -> Finding | None:
         own = variable.regularizer
         if own is not None and own.in_python and variable.trainable and layer.trainable:
             with np.errstate(all="ignore"):
-                penalty = float(own(variable.value))
+                penalty = float(own(variable.numpy()))
             if not np.isfinite(penalty):
                 return Finding("penalty", layer, variable, nan=bool(np.isnan(penalty)))
     return None
@@ -211,7 +213,7 @@ def _rerun_pass(model: OwnLoop, variable: Variable, norm: float) -> Case:
     if loop.of is not None and loop.dy is not None:
         try:
             program = trace.of_pass(model, loop.of, loop.dy, need_dx=loop.need_dx)
-        except Exception:  # of a part in Python: another one than before
+        except Exception:  # of a part in Python: it has not failed so before
             program = None
     found = program.found if program else None
     fine = all(np.isfinite(largest(g)) for g in gradients.values())
@@ -237,7 +239,7 @@ def _slope(variable: Variable) -> Finding | None:
     if own is None:
         return None
     with np.errstate(all="ignore"):
-        slope = np.asarray(own.gradient(variable.value), np.float32)
+        slope = np.asarray(own.gradient(variable.numpy()), np.float32)
     return look_at("slope", variable, slope)
 
 

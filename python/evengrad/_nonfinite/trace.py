@@ -195,13 +195,14 @@ class _NoOptimizer:
 
 
 @contextlib.contextmanager
-def _untouched(model: Compiled) -> Iterator[None]:
+def untouched(model: Compiled) -> Iterator[None]:
     """Put back what parts in Python change when they are called once more."""
     layers = list(_stack.every(model.layers))
     parts: list[object] = [*layers, model.loss, *(v.regularizer for v in model.variables)]
     parts += [getattr(layer, "activation", None) for layer in layers]
-    own = [vars(part).values() for part in parts if hasattr(part, "__dict__")]
-    generators = [g for each in own for g in each if isinstance(g, np.random.Generator)]
+    own = [vars(part) for part in parts if hasattr(part, "__dict__")]
+    attributes = [(each, dict(each)) for each in own]
+    generators = [g for each in own for g in each.values() if isinstance(g, np.random.Generator)]
     bits = [g.bit_generator for g in (*generators, _random.generator())]
     states = [(b, b.state) for b in bits]
     legacy = np.random.get_state()
@@ -210,10 +211,14 @@ def _untouched(model: Compiled) -> Iterator[None]:
         with np.errstate(all="ignore"):
             yield
     finally:
-        for array, before in arrays:
-            array[...] = before
+        for array, values in arrays:
+            array[...] = values
         for bit, state in states:
             bit.state = state
+        for now, before in attributes:
+            for name in now.keys() - before.keys():
+                del now[name]
+            now.update(before)
         np.random.set_state(legacy)
 
 
@@ -225,23 +230,21 @@ def of_fit(model: Trainer, feed: Feed, recording: Recording) -> Traced:
         model.layers, model.sample_shape(), program.capacity, cast("Loss", loss), (), (),
         cast("Optimizer", optimizer), program,
     )  # fmt: skip
-    with _untouched(model):
+    with untouched(model):
         counter = model.optimizer.counter.copy()
         feed.replay(program, 1, counter=counter, seed=model.seed)
     failed = program.failure and program.failure[0] == "loss"
     if program.found is None and program.done != "end" and failed:
-        kind = "penalty" if program.done == "loss" else "loss"
-        program.found = Finding(kind, samples=_bad_samples(program))
+        program.found = Finding("penalty") if program.done == "loss" else _bad_loss(program)
     return program
 
 
-def _bad_samples(program: Traced) -> Rows:
-    """Those whose loss is not finite."""
+def _bad_loss(program: Traced) -> Finding:
+    """Samples whose loss is not finite."""
     assert program.each is not None
-    if program.done:
-        return NONE
     per_sample = len(program.each) // program.capacity
-    return np.unique(np.flatnonzero(~np.isfinite(program.each)) // per_sample)
+    samples = np.unique(np.flatnonzero(~np.isfinite(program.each)) // per_sample)
+    return Finding("loss", samples=samples, nan=bool(np.isnan(program.each).any()))
 
 
 def of_pass(model: OwnLoop, gone: Gone, dy: F32, *, need_dx: bool) -> Traced:
@@ -250,7 +253,7 @@ def of_pass(model: OwnLoop, gone: Gone, dy: F32, *, need_dx: bool) -> Traced:
     shapes = model.sample_shape(), model.sample_output_shape()
     layers = _stack.flat(model.layers)
     way = Pass(layers, shapes, {}, program)
-    with _untouched(model):
+    with untouched(model):
         way.forward(gone.x, gone.iteration, gone.seed)
         if program.found is None:
             way.backward(dy, gone.iteration, gone.seed, need_dx=need_dx)
