@@ -201,8 +201,7 @@ def record_step(
     The metrics are those without weights, then the weighted ones. It goes into `program`, if any.
     """
     layers = _stack.flat(parts)
-    if program is None:
-        program = Program(capacity, training=optimizer is not None)
+    program = Program(capacity, training=optimizer is not None) if program is None else program
     x = batch_input(program, shape, layers)
     last = layers[-1] if layers else None
     activation = None if last is None or last.in_python else getattr(last, "activation", None)

@@ -46,16 +46,16 @@ class NonFiniteError(ArithmeticError):
     Examples
     --------
     >>> import evengrad as keras
-    >>> keras.utils.set_random_seed(0)
-    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,), name="output")])
-    >>> model.compile(keras.optimizers.SGD(1e30), "mse")
+    >>> last = keras.layers.Dense(1, "exponential", kernel_initializer="ones", name="last")
+    >>> model = keras.Sequential([keras.Input((2,)), last])
+    >>> model.compile("sgd", "mse")
     >>> try:
-    ...     history = model.fit([[1.0], [2.0]], [[1.0], [2.0]], epochs=3, verbose=0)
+    ...     history = model.fit([[1.0, 2.0], [3.0, 150.0]], [1.0, 2.0], verbose=0, shuffle=False)
     ... except keras.NonFiniteError as error:
-    ...     print(error.epoch, error.step, error.layer)
-    ...     print(error.cause[:34])
-    1 0 output
-    the learning rate is too high: 1e+
+    ...     print(error.tensor, "of", error.layer, error.rows, error.units)
+    ...     print(error.cause)
+    output of last (1,) (0,)
+    exponential of 153 is beyond float32: e^x overflows above 88.7
     """
 
     def __init__(

@@ -121,9 +121,10 @@ class Traced(Program):
         self.found = Finding(kind, layer, samples=samples, units=columns(bad), nan=nan)
         return False
 
-    def made(self, layer: Layer, y: F32) -> None:
+    def made(self, layer: Layer, y: F32) -> F32:
         """Look at the output of a layer."""
         self.python(lambda rows: self._batch("output", layer, y, rows, self.outputs))
+        return y
 
     def receives(self, layer: Layer, dy: F32) -> None:
         """Look at the gradient of the output of a layer."""
@@ -138,12 +139,13 @@ class Traced(Program):
 
         self.python(look)
 
-    def leaves(self, layer: Layer) -> None:
+    def leaves(self, layer: Layer, dx: F32 | None = None) -> F32 | None:
         """Look at the gradients of the variables of a layer."""
         those = [v for v in layer.variables if v in self.gradients]
         if those:
             self.python(lambda rows: self._gradients("gradient", those, layer))
         self._maker = layer
+        return dx
 
     def _gradients(self, kind: str, those: Sequence[Variable], layer: Layer | None = None) -> bool:
         for variable in those:
