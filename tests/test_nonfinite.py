@@ -459,19 +459,97 @@ def test_accumulation_of_a_bad_gradient() -> None:
     assert where(error_of(by_fit, made)) == ("m/own/factor", "own", (), (1,))
 
 
-def test_a_folded_normalization() -> None:
-    """The Dense computes both gradients; that of gamma overflows alone."""
+def folded(*more: layers.Layer) -> Any:
+    big, wide = initializers.Constant(3e37), initializers.Constant(1e3)
     made = model(
         layers.BatchNormalization(name="bn"),
-        layers.Dense(4, kernel_initializer=initializers.Constant(3e37), name="d"),
+        layers.Dense(4, kernel_initializer=big, name="d"),
+        *more,
         layers.Activation("tanh"),
-        layers.Dense(OUT, kernel_initializer=initializers.Constant(1e3), name="out"),
+        layers.Dense(OUT, kernel_initializer=wide, name="out"),
     )
-    gamma, kernel = made.layers[0].gamma, made.layers[1].kernel
-    gamma.value[...] = 1e-38
-    error = error_of(by_fit, made, X, 1e3 * Y)
-    assert (error.tensor, error.layer) == ("m/bn/gamma", "bn")
-    assert np.isfinite(kernel.value).all()
+    made.layers[0].gamma.value[...] = 1e-38
+    return made
+
+
+def test_a_folded_normalization() -> None:
+    """The Dense computes both gradients; that of gamma overflows alone."""
+    error = error_of(by_fit, folded(), X, 1e3 * Y)
+    assert where(error) == ("m/bn/gamma", "bn", (), tuple(range(IN)))
+    assert "the gradient of m/bn/gamma is not" in str(error)
+    own = Scale(name="own")
+    own.wrong, own.at = "dx", (3, 1)
+    error = error_of(by_fit, folded(own))
+    assert where(error) == ("dy", "d", (3,), (1,))
+
+
+def test_a_normalization_is_folded_where_the_inputs_need_no_gradient() -> None:
+    for need_dx in (False, True):
+        made = folded()
+        made.forward(X)
+        made.backward(1e3 * Y, need_dx=need_dx)
+        with pytest.raises(keras.NonFiniteError) as caught:
+            made.optimizer.step()
+        right = ("dy", "bn") if need_dx else ("m/bn/gamma", "bn")
+        assert (caught.value.tensor, caught.value.layer) == right
+
+
+def test_a_projection() -> None:
+    block = layers.Residual([layers.Dense(4, name="branch")], name="block")
+    made = model(block, layers.Dense(OUT))
+    made.layers[0].projection.kernel.value[2, 1] = 3e38
+    x = np.abs(X) + 2.0
+    assert where(error_of(by_fit, made, x)) == ("output", "projection", tuple(range(ROWS)), (1,))
+    made.layers[0].projection.kernel.value[2, 1] = 1e38
+    made.layers[0].layers[0].kernel.value[2, 1] = 1e38
+    x[:, 2] = 2.0
+    assert where(error_of(by_fit, made, x)) == ("output", "block", tuple(range(ROWS)), (1,))
+
+
+def test_the_order_of_a_step() -> None:
+    """Of several faults the one that a step meets first, each made good in turn."""
+    made = model(*stack(), loss=Error(), optimizer=SGD(3e38))
+    own, loss = made.get_layer("own"), made.loss
+    variable(made, "out/kernel").value[1, 1] = np.nan
+    made.layers[0].moving_mean.value[1] = np.nan  # not read
+    own.wrong, own.at = "call", (4, 1)
+    loss.wrong = "call"
+    found = [error_of(by_fit, made)]
+    variable(made, "out/kernel").value[1, 1] = 0.0
+    found.append(error_of(by_fit, made))
+    own.wrong = "dx"
+    found.append(error_of(by_fit, made))
+    loss.wrong = "gradient"
+    found.append(error_of(by_fit, made))
+    loss.wrong = ""
+    found.append(error_of(by_fit, made))
+    own.wrong = "gradient"
+    found.append(error_of(by_fit, made))
+    own.wrong = ""
+    found.append(error_of(by_fit, made))
+    assert [(error.tensor, error.layer) for error in found] == [
+        ("m/out/kernel", "out"),
+        ("output", "own"),
+        ("loss", None),
+        ("dy", "out"),
+        ("dy", "drop"),
+        ("m/own/factor", "own"),
+        ("m/out/kernel", "out"),
+    ]
+
+
+def test_inputs_come_before_variables() -> None:
+    x = X.copy()
+    made = model(layers.Dense(OUT, name="d"))
+
+    class Change(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            x[3, 2] = np.inf
+            made.layers[0].bias.value[0] = np.nan
+
+    with pytest.raises(keras.NonFiniteError) as caught:
+        made.fit(x, Y, verbose=0, callbacks=[Change()])
+    assert where(caught.value) == ("inputs", None, (3,), (2,))
 
 
 def test_a_frozen_normalization_below_0() -> None:
@@ -616,6 +694,23 @@ def test_what_is_not_found_again_is_said_to_be_so(wrong: str) -> None:
     assert "have changed meanwhile" in error.cause
     right = {"call": ("loss", None), "gradient": ("m/own/factor", "own"), "dx": ("m/d/kernel", "d")}
     assert (error.tensor, error.layer) == right[wrong]
+
+
+def test_a_loss_that_fails_the_second_time_only() -> None:
+    """What failed was a gradient, so the loss was finite."""
+
+    class LaterError(Error):
+        calls = 0
+
+        def call(self, y_true: F32, y_pred: F32) -> F32:
+            self.calls += 1
+            return super().call(y_true, y_pred) * (1.0 if self.calls == 1 else np.nan)
+
+    made = model(*stack(), loss=LaterError())
+    made.get_layer("own").wrong = "gradient"
+    error = error_of(by_fit, made)
+    assert where(error) == ("m/own/factor", "own", (), ())
+    assert "have changed meanwhile" in error.cause
 
 
 def test_a_part_that_fails_the_second_time() -> None:

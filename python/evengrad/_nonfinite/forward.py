@@ -76,7 +76,7 @@ def of_overflow(case: Case, layer: Layer | None, limit: float, what: str = "") -
     chain = [("the inputs", case.sizes.get("inputs", 1.0), None), *magnitudes.chain(program, layer)]
     if layer is not None:
         chain.append((layer.name, limit, layer))
-    logs = [math.log10(max(size, 1e-37)) for _, size, _ in chain]
+    logs = [math.log10(max(size, 1.0)) for _, size, _ in chain]
     all_of_it = math.log10(limit)
     if logs[0] >= 0.5 * all_of_it:
         return (
@@ -88,7 +88,7 @@ def of_overflow(case: Case, layer: Layer | None, limit: float, what: str = "") -
         return f"{what}nothing that is known explains it", INITIALIZE
     most = max(range(len(jumps)), key=jumps.__getitem__)
     few = sum(bool(at is not None and at.variables) for _, _, at in chain) < _ENOUGH_LAYERS
-    if few or jumps[most] >= 0.5 * (all_of_it - max(0.0, logs[0])):
+    if few or jumps[most] >= 0.5 * (all_of_it - logs[0]):
         return of_weights(case, chain[most + 1][2], what, chain[most][1])
     return of_growth(case, chain, layer, what)
 

@@ -141,11 +141,11 @@ def _rerun_step(epoch: Epoch, recording: Recording, number: int | None) -> Case:
     penalty = None
     try:
         program: Traced | None = trace.of_fit(model, epoch.feed, recording)
-        if program and program.done:
+        if program.done:
             penalty = _bad_penalty(model.layers)
     except Exception:  # of a part in Python: it has not failed so before
         program = None
-    found = program.found if program else None
+    found = None if program is None else program.found
     if number is None:
         found = penalty if found and found.kind == "penalty" else found
         if found and (penalty or found.kind in ("output", "loss")):
@@ -154,7 +154,8 @@ def _rerun_step(epoch: Epoch, recording: Recording, number: int | None) -> Case:
     variable, norm = recording.variables[number], float(np.sqrt(recording.norms[number]))
     if found and found.kind not in ("loss", "penalty"):
         return Case(_with_owner(model, found), program, norm=norm)
-    found = None if found or not program else _accumulated(model, program, variable, norm)
+    if program is not None:  # a loss that is not finite only now does not count
+        found = None if found else _accumulated(model, program, variable, norm)
     owner = _owner(model.layers, variable)
     again = found is not None
     found = found or Finding("gradient", owner, variable)
@@ -180,11 +181,7 @@ def _summed(optimizer: Optimizer, gradient: F32, variable: Variable) -> Finding:
     found = look_at("accumulated", variable, gradient)
     if found:
         return found
-    kind, threshold = optimizer.clip
-    moves = np.abs(gradient.reshape(variable.shape).astype(np.float64))
-    if kind == "value":
-        moves = np.minimum(moves, threshold)
-    moves *= optimizer.rate_of_step
+    moves = np.abs(gradient.reshape(variable.shape).astype(np.float64)) * optimizer.rate_of_step
     far = moves >= min(_LARGEST_MOVE, float(moves.max()))
     return Finding("move", variable=variable, units=columns(far))
 
@@ -215,7 +212,7 @@ def _rerun_pass(model: OwnLoop, variable: Variable, norm: float) -> Case:
             program = trace.of_pass(model, loop.of, loop.dy, need_dx=loop.need_dx)
         except Exception:  # of a part in Python: it has not failed so before
             program = None
-    found = program.found if program else None
+    found = None if program is None else program.found
     fine = all(np.isfinite(largest(g)) for g in gradients.values())
     if found and not (fine and found.kind in ("dy", "gradient")):
         return Case(_with_owner(model, found), program, norm=number)
@@ -231,7 +228,8 @@ def _rerun_pass(model: OwnLoop, variable: Variable, norm: float) -> Case:
         summed = _accumulated(model, program, variable, number)
         if summed is not None:
             return Case(summed._replace(layer=owner), program, norm=number)
-    return Case(found, program, given="added", norm=number)
+    random = not loop.added and any(layer.in_python for layer, _ in _owned(model.layers))
+    return Case(found, program, given="added", norm=number, repeated=not random)
 
 
 def _slope(variable: Variable) -> Finding | None:
