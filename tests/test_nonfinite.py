@@ -339,9 +339,12 @@ def test_outputs_that_grow_layer_by_layer() -> None:
     for i in range(int(error.layer[1:])):
         y = y @ made.get_layer(f"d{i}").get_weights()[0]
         growth.append(np.abs(y).max())
-    assert f"from {growth[0]:.2g} in d0 to beyond 3.4e+38 in {error.layer}" in error.cause
+    assert (
+        f"from {float(f'{growth[0]:.2g}'):g} in d0 to beyond 3.4e+38 in {error.layer}"
+        in error.cause
+    )
     fold = (3.4028235e38 / growth[0]) ** (1.0 / len(growth))
-    assert f"outputs grow {fold:.2g}-fold a layer" in error.cause
+    assert f"outputs grow {float(f'{fold:.2g}'):g}-fold a layer" in error.cause
     assert 'kernel_initializer="auto"' in str(error)
 
 
@@ -391,6 +394,13 @@ def test_what_a_loss_is_too_large_of(what: str) -> None:
         "outputs": "the weights of m/out/kernel are as large as",
     }
     assert said[what] in error.cause
+
+
+def test_a_loss_that_overflows_in_its_sum_only() -> None:
+    error = error_of(by_fit, model(layers.Dense(OUT)), X, np.full((ROWS, OUT), 1e19))
+    assert where(error) == ("loss", None, (), ())
+    assert "the targets reach 1e+19" in error.cause
+    assert "once more" not in str(error)
 
 
 def test_a_logarithm_of_what_is_below_0() -> None:

@@ -16,6 +16,7 @@ from evengrad._nonfinite.case import (
     Verdict,
     kind_of,
     remarkable,
+    short,
     slower,
 )
 from evengrad._nonfinite.forward import of_overflow, of_sizes
@@ -71,11 +72,11 @@ def of_shrinking(case: Case, maker: Layer) -> Verdict:
     heavy = magnitudes.heaviest(maker)
     fold = (LARGEST / max(top.largest, 1e-37)) ** (1.0 / len(slopes))
     if len(slopes) < 3 and heavy is not None:
-        text = f"the weights of {heavy[0]} are as large as {heavy[1]:.2g}"
+        text = f"the weights of {heavy[0]} are as large as {short(heavy[1])}"
         return text, slower(case) if case.steps and heavy[2] > 3.0 else INITIALIZE
     text = (
-        f"gradients grow {fold:.2g}-fold a layer on the way back, from {top.largest:.2g} in "
-        f"{top.layer.name} to {last.largest:.2g} in {last.layer.name}"
+        f"gradients grow {short(fold)}-fold a layer on the way back, from {short(top.largest)} in "
+        f"{top.layer.name} to {short(last.largest)} in {last.layer.name}"
     )
     return text, INITIALIZE if not case.steps else f"{slower(case)} {INITIALIZE}"
 
@@ -83,9 +84,9 @@ def of_shrinking(case: Case, maker: Layer) -> Verdict:
 def of_large_dy(case: Case) -> Verdict:
     assert case.program is not None
     top = case.program.slopes[0]
-    what = f"the gradient of the loss is as large as {top.largest:.2g} already: "
+    what = f"the gradient of the loss is as large as {short(top.largest)} already: "
     if case.given or case.loss is None:
-        return f"backward was given numbers of up to {top.largest:.2g}", (
+        return f"backward was given numbers of up to {short(top.largest)}", (
             "Divide dy by the number of samples, or scale what it is made of."
         )
     return of_sizes(case, what, 1e10)
@@ -111,7 +112,7 @@ def of_gradient(case: Case) -> Verdict:
     before = magnitudes.inputs_of(program, layer, None)
     x = case.sizes.get("inputs", 0.0) if before is None else largest(before)
     dy = program.slopes[-1].largest if program.slopes else 0.0
-    what = f"its factors reach {x:.2g} (inputs of {layer.name}) and {dy:.2g} (dy); "
+    what = f"its factors reach {short(x)} (inputs of {layer.name}) and {short(dy)} (dy); "
     if x >= dy:
         return of_overflow(case, None, max(x, 10.0), what)
     if len(program.slopes) > 1 and dy > 1e3 * program.slopes[0].largest:
@@ -150,16 +151,16 @@ def of_move(case: Case) -> Verdict:
     moved = min(norm, threshold) if clips else norm
     weight = float(np.sqrt((variable.value.astype(np.float64) ** 2).sum()))
     text = (
-        f"the learning rate is too high: {rate:.3g} times a gradient of norm {norm:.3g}"
-        f"{f', clipped to {threshold:.3g},' if clips else ''} would move weights of norm "
-        f"{weight:.2g} by {rate * moved:.2g}"
+        f"the learning rate is too high: {short(rate)} times a gradient of norm {short(norm)}"
+        f"{f', clipped to {short(threshold)},' if clips else ''} would move weights of norm "
+        f"{short(weight)} by {short(rate * moved)}"
     )
     enough = 0.01 * max(weight, 0.1) / moved
     if enough < 1e-8:
         return text, (
             "Scale targets and inputs, or clip gradients (clipnorm=1.0), and lower the learning "
-            f"rate of {rate:.3g}."
+            f"rate of {short(rate)}."
         )
     digit = 10.0 ** math.floor(math.log10(enough))
     clip = ", or clip gradients (clipnorm=1.0)" if kind == "none" and rate <= weight else ""
-    return text, f"Lower the learning rate from {rate:.3g} to about {digit:.0e}{clip}."
+    return text, f"Lower the learning rate from {short(rate)} to about {digit:.0e}{clip}."

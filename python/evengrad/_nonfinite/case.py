@@ -53,6 +53,11 @@ class Case(NamedTuple):
         return 0 if self.optimizer is None else int(self.optimizer.counter[0])
 
 
+def short(number: float) -> str:
+    """Two digits of a number."""
+    return f"{float(f'{number:.2g}'):g}"
+
+
 def kind_of(case: Case) -> str:
     return "NaN" if case.finding.nan else "infinity"
 
@@ -61,7 +66,7 @@ def slower(case: Case) -> str:
     if case.optimizer is None:
         return "Lower the learning rate."
     rate = case.optimizer.rate_of_step
-    text = f"Lower the learning rate from {rate:.3g} to {rate / 10.0:.3g} or less"
+    text = f"Lower the learning rate from {short(rate)} to {short(rate / 10.0)} or less"
     if case.optimizer.clip[0] == "none" and rate <= 1.0:
         text += ", or clip gradients (clipnorm=1.0)"
     return f"{text}."
@@ -70,7 +75,7 @@ def slower(case: Case) -> str:
 def risen(case: Case) -> str:
     known = [loss for loss in case.losses if math.isfinite(loss)]
     if len(known) > 1 and known[-1] > 2.0 * min(known[:-1]) > 0.0:
-        return f"; the loss had risen from {min(known[:-1]):.3g} to {known[-1]:.3g}"
+        return f"; the loss had risen from {short(min(known[:-1]))} to {short(known[-1])}"
     return ""
 
 
@@ -83,11 +88,9 @@ def remarkable(given: NDArray[Any] | None, case: Case) -> str:
         return " where it is given 0: perhaps a division by 0 or a logarithm of 0"
     if case.finding.nan and low < 0.0:
         return (
-            f" where it is given numbers down to {low:.3g}: perhaps a root or a logarithm of what "
+            f" where it is given numbers down to {short(low)}: perhaps a root or a logarithm of what "
             "is below 0"
         )
     if max(-low, high) > EXPONENT:
-        return (
-            f" where it is given up to {max(-low, high):.3g}: perhaps an overflow of exp or power"
-        )
-    return f" where it is given {low:.3g} to {high:.3g}: perhaps a division by 0"
+        return f" where it is given up to {short(max(-low, high))}: perhaps an overflow of exp or power"
+    return f" where it is given {short(low)} to {short(high)}: perhaps a division by 0"

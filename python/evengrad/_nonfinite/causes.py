@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evengrad._nonfinite import backward, forward
-from evengrad._nonfinite.case import Case, Verdict, slower
+from evengrad._nonfinite.case import Case, Verdict, short, slower
 from evengrad._nonfinite.trace import largest
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def of_variable(case: Case) -> Verdict:
         )
     if case.steps and others > 1e30:
         return (
-            f"before the step {count} were not finite already and the others reach {others:.2g}: "
+            f"before the step {count} were not finite already and the others reach {short(others)}: "
             "the learning rate is too high",
             f"{restore}. {slower(case)}",
         )

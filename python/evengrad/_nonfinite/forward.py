@@ -21,6 +21,7 @@ from evengrad._nonfinite.case import (
     kind_of,
     remarkable,
     risen,
+    short,
     slower,
 )
 from evengrad._nonfinite.trace import largest
@@ -80,7 +81,7 @@ def of_overflow(case: Case, layer: Layer | None, limit: float, what: str = "") -
     all_of_it = math.log10(limit)
     if logs[0] >= 0.5 * all_of_it:
         return (
-            f"{what}the inputs reach {chain[0][1]:.2g}",
+            f"{what}the inputs reach {short(chain[0][1])}",
             "Scale the inputs, with an adapted Normalization as first layer for instance.",
         )
     jumps = [b - a for a, b in itertools.pairwise(logs)]
@@ -96,16 +97,19 @@ def of_overflow(case: Case, layer: Layer | None, limit: float, what: str = "") -
 def of_weights(case: Case, layer: Layer | None, what: str, given: float) -> Verdict:
     heavy = magnitudes.heaviest(layer)
     if layer is None or heavy is None:
-        return f"{what}what {layer and layer.name} makes of inputs of up to {given:.2g}", INITIALIZE
+        return (
+            f"{what}what {layer and layer.name} makes of inputs of up to {short(given)}",
+            INITIALIZE,
+        )
     path, weight, gain = heavy
     if case.steps and gain > 3.0:
         return (
             f"{what}the learning rate is too high: the weights of {path} have become as large as "
-            f"{weight:.2g} by now{risen(case)}",
+            f"{short(weight)} by now{risen(case)}",
             slower(case),
         )
     return (
-        f"{what}the weights of {path} are as large as {weight:.2g}, its inputs {given:.2g}"
+        f"{what}the weights of {path} are as large as {short(weight)}, its inputs {short(given)}"
         f"{risen(case)}",
         slower(case) if case.steps and risen(case) else INITIALIZE,
     )
@@ -120,10 +124,8 @@ def of_growth(
     fold = (high / max(low, 1e-37)) ** (1.0 / (len(own) - 1))
     heavy = [magnitudes.heaviest(at) for _, _, at in own]
     gains = [found[2] for found in heavy if found is not None]
-    end = f"beyond {high:.2g}" if layer is not None else f"{high:.2g}"
-    text = (
-        f"{what}outputs grow {fold:.2g}-fold a layer, from {low:.2g} in {first} to {end} in {last}"
-    )
+    end = f"beyond {short(high)}" if layer is not None else f"{short(high)}"
+    text = f"{what}outputs grow {short(fold)}-fold a layer, from {short(low)} in {first} to {end} in {last}"
     if case.steps and (risen(case) or (gains and np.median(gains) > 3.0)):
         return f"{text}: the learning rate is too high{risen(case)}", slower(case)
     return text, INITIALIZE
@@ -153,18 +155,18 @@ def of_sizes(case: Case, what: str, much: float) -> Verdict:
     targets, weights = (case.sizes.get(name, 0.0) for name in ("targets", "weights"))
     most = max(outputs, targets, weights)
     if most == weights and most > much:
-        return f"{what}the weights of samples reach {weights:.2g}", (
+        return f"{what}the weights of samples reach {short(weights)}", (
             "Scale the weights of samples, to a mean of 1 for instance."
         )
     if most == targets and most > much:
-        return f"{what}the targets reach {targets:.2g}", (
+        return f"{what}the targets reach {short(targets)}", (
             "Scale the targets, by their standard deviation for instance."
         )
     if case.finding.nan and case.loss is not None and most <= much:
         return f"{case.loss.name} takes a logarithm or a root of outputs that are below 0", (
             'End with an activation that keeps outputs above 0, such as "softplus".'
         )
-    return of_overflow(case, None, max(most, 10.0), f"{what}the outputs reach {outputs:.2g}; ")
+    return of_overflow(case, None, max(most, 10.0), f"{what}the outputs reach {short(outputs)}; ")
 
 
 def of_penalty(case: Case) -> Verdict:
@@ -172,7 +174,7 @@ def of_penalty(case: Case) -> Verdict:
     assert variable is not None
     size = largest(variable.value)
     kind = "a call" if case.finding.kind == "penalty" else "gradient"
-    text = f"{kind} of {variable.regularizer!r} is not finite for weights of up to {size:.2g}"
+    text = f"{kind} of {variable.regularizer!r} is not finite for weights of up to {short(size)}"
     if variable.regularizer is not None and variable.regularizer.in_python:
         return text, CHECK
     return text, "Lower the factors of the regularizer."

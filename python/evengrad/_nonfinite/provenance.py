@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -137,14 +138,11 @@ def _owner(parts: Sequence[Part], variable: Variable) -> Layer | None:
 
 def _rerun_step(epoch: Epoch, recording: Recording, number: int | None) -> Case:
     model = epoch.model
-    found: Finding | None
-    penalty = None
-    try:
-        program: Traced | None = trace.of_fit(model, epoch.feed, recording)
-        if program.done:
-            penalty = _bad_penalty(model.layers)
-    except Exception:  # of a part in Python: it has not failed so before
-        program = None
+    program: Traced | None = None
+    penalty: Finding | None = None
+    with contextlib.suppress(Exception):  # of parts in Python: they have not failed so before
+        program = trace.of_fit(model, epoch.feed, recording)
+        penalty = _bad_penalty(model.layers) if program.done else None
     found = None if program is None else program.found
     if number is None:
         found = penalty if found and found.kind == "penalty" else found
@@ -208,10 +206,8 @@ def _rerun_pass(model: OwnLoop, variable: Variable, norm: float) -> Case:
     program: Traced | None = None
     gradients = {v: loop.memory[v] for v in loop.received}
     if loop.of is not None and loop.dy is not None:
-        try:
+        with contextlib.suppress(Exception):  # of parts in Python: they have not failed so before
             program = trace.of_pass(model, loop.of, loop.dy, need_dx=loop.need_dx)
-        except Exception:  # of a part in Python: it has not failed so before
-            program = None
     found = None if program is None else program.found
     fine = all(np.isfinite(largest(g)) for g in gradients.values())
     if found and not (fine and found.kind in ("dy", "gradient")):

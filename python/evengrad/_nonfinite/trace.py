@@ -86,7 +86,7 @@ class Traced(Program):
     outputs, slopes : list of Size
         Of what was finite: outputs, and dy, the gradients of outputs, in the order they were made.
     each : ndarray or None
-        Loss of each row, where a loss was computed.
+        Loss of each row, where it was wanted.
     compared : Outputs or None
         What the loss compares.
     done : str
@@ -167,16 +167,17 @@ class Traced(Program):
 
 
 class _Loss:
-    """A loss that shows what it makes of each row."""
+    """A loss that says when it is done, and on demand what it makes of each row."""
 
-    def __init__(self, loss: Loss) -> None:
-        self.loss = loss
+    def __init__(self, loss: Loss, *, by_row: bool) -> None:
+        self.loss, self.by_row = loss, by_row or loss.in_python
         self.in_python, self.sparse, self.kernel = loss.in_python, loss.sparse, loss.kernel
 
     def record(self, program: Traced, kernel: str, outputs: Outputs, dy: F32, result: F64) -> None:
-        each = program.each = np.zeros(len(outputs.y), np.float32)
         program.compared = outputs
-        self.loss.record(program, kernel, outputs, dy, result, each)
+        if self.by_row:
+            program.each = np.zeros(len(outputs.y), np.float32)
+        self.loss.record(program, kernel, outputs, dy, result, program.each)
 
         def passed(rows: int) -> None:
             del rows
@@ -226,27 +227,35 @@ def untouched(model: Compiled) -> Iterator[None]:
 
 def of_fit(model: Trainer, feed: Feed, recording: Recording) -> Traced:
     """Run the next step of a feed once more."""
-    program = Traced(recording.program.capacity)
-    loss, optimizer = _Loss(model.compiled_loss("fit")), _NoOptimizer()
+    capacity = recording.program.capacity
+    program = _replayed(model, feed, capacity, by_row=False)
+    failed = program.failure and program.failure[0] == "loss"
+    if program.found is not None or program.done == "end" or not failed:
+        return program
+    if program.done == "loss":
+        program.found = Finding("penalty")
+        return program
+    if program.each is None:  # kernels add up in another order where each row is wanted
+        program = _replayed(model, feed, capacity, by_row=True)
+    assert program.each is not None
+    per_sample = len(program.each) // capacity
+    samples = np.unique(np.flatnonzero(~np.isfinite(program.each)) // per_sample)
+    nan = bool(np.isnan(program.each).any())
+    program.found = Finding("loss", samples=samples, nan=nan)
+    return program
+
+
+def _replayed(model: Trainer, feed: Feed, capacity: int, *, by_row: bool) -> Traced:
+    program, optimizer = Traced(capacity), _NoOptimizer()
+    loss = _Loss(model.compiled_loss("fit"), by_row=by_row)
     _recording.record_step(
-        model.layers, model.sample_shape(), program.capacity, cast("Loss", loss), (), (),
+        model.layers, model.sample_shape(), capacity, cast("Loss", loss), (), (),
         cast("Optimizer", optimizer), program,
     )  # fmt: skip
     with untouched(model):
         counter = model.optimizer.counter.copy()
         feed.replay(program, 1, counter=counter, seed=model.seed)
-    failed = program.failure and program.failure[0] == "loss"
-    if program.found is None and program.done != "end" and failed:
-        program.found = Finding("penalty") if program.done == "loss" else _bad_loss(program)
     return program
-
-
-def _bad_loss(program: Traced) -> Finding:
-    """Samples whose loss is not finite."""
-    assert program.each is not None
-    per_sample = len(program.each) // program.capacity
-    samples = np.unique(np.flatnonzero(~np.isfinite(program.each)) // per_sample)
-    return Finding("loss", samples=samples, nan=bool(np.isnan(program.each).any()))
 
 
 def of_pass(model: OwnLoop, gone: Gone, dy: F32, *, need_dx: bool) -> Traced:
