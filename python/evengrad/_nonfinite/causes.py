@@ -60,8 +60,8 @@ def of_variable(case: Case) -> Verdict:
         )
     if case.steps and others > 1e30:
         return (
-            f"before the step {count} were not finite already and the others reach {short(others)}: "
-            "the learning rate is too high",
+            f"before the step {count} were not finite already and the others reach "
+            f"{short(others)}: the learning rate is too high",
             f"{restore}. {slower(case)}",
         )
     return (
