@@ -435,6 +435,21 @@ def test_a_learning_rate_that_is_too_high() -> None:
         assert "the loss had risen from" in error.cause
 
 
+def test_weights_that_training_has_not_made_so_large() -> None:
+    made = model(layers.Dense(16, name="d"), layers.Dense(OUT, name="out"))
+
+    class Change(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 2:
+                made.get_layer("d").kernel.value[3, 4] = 1e30
+
+    with pytest.raises(keras.NonFiniteError) as caught:
+        made.fit(X, Y, epochs=3, verbose=0, callbacks=[Change()])
+    assert "the weights of m/d/kernel are as large as 1e+30" in caught.value.cause
+    assert "though the loss had not risen" in caught.value.cause
+    assert "learning rate" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["", "clipnorm", "clipvalue", "global_clipnorm"])
 def test_a_move_that_leaves_float32(kind: str) -> None:
     optimizer = SGD(3e38, **({kind: 1.0} if kind else {}))
@@ -460,6 +475,17 @@ def test_what_was_accumulated() -> None:
         assert "accumulated before the step" in error.cause
     with pytest.raises(keras.NonFiniteError, match="accumulated gradient of m/d/kernel"):
         made.optimizer.apply([np.ones((IN, OUT))], [kernel])
+
+
+def test_a_state_of_the_optimizer_that_spoils_variables() -> None:
+    made = model(layers.Dense(OUT, name="d"), optimizer=SGD(0.01, momentum=0.9))
+    made.train_on_batch(X, Y)
+    kernel = made.layers[0].kernel
+    made.optimizer.kept()[kernel]["momentum"].value[1, 2] = np.nan
+    made.train_on_batch(X, Y)
+    error = error_of(by_fit, made)
+    assert where(error) == ("m/d/kernel", "d", (), (2,))
+    assert "the optimizer's momentum of it was not finite" in error.cause
 
 
 def test_accumulation_of_a_bad_gradient() -> None:

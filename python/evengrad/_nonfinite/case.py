@@ -72,6 +72,11 @@ def slower(case: Case) -> str:
     return f"{text}."
 
 
+def blames_rate(case: Case) -> bool:
+    """Whether large weights may be the learning rate's doing: where losses are known, they rose."""
+    return case.steps > 0 and (len(case.losses) < 2 or bool(risen(case)))
+
+
 def risen(case: Case) -> str:
     known = [loss for loss in case.losses if math.isfinite(loss)]
     if len(known) > 1 and known[-1] > 2.0 * min(known[:-1]) > 0.0:
@@ -88,9 +93,10 @@ def remarkable(given: NDArray[Any] | None, case: Case) -> str:
         return " where it is given 0: perhaps a division by 0 or a logarithm of 0"
     if case.finding.nan and low < 0.0:
         return (
-            f" where it is given numbers down to {short(low)}: perhaps a root or a logarithm of what "
-            "is below 0"
+            f" where it is given numbers down to {short(low)}: perhaps a root or a logarithm of "
+            "what is below 0"
         )
     if max(-low, high) > EXPONENT:
-        return f" where it is given up to {short(max(-low, high))}: perhaps an overflow of exp or power"
+        size = short(max(-low, high))
+        return f" where it is given up to {size}: perhaps an overflow of exp or power"
     return f" where it is given {short(low)} to {short(high)}: perhaps a division by 0"

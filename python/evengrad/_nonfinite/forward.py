@@ -18,6 +18,7 @@ from evengrad._nonfinite.case import (
     LARGEST,
     Case,
     Verdict,
+    blames_rate,
     kind_of,
     remarkable,
     risen,
@@ -102,17 +103,18 @@ def of_weights(case: Case, layer: Layer | None, what: str, given: float) -> Verd
             INITIALIZE,
         )
     path, weight, gain = heavy
-    if case.steps and gain > 3.0:
+    if blames_rate(case) and gain > 3.0:
         return (
             f"{what}the learning rate is too high: the weights of {path} have become as large as "
             f"{short(weight)} by now{risen(case)}",
             slower(case),
         )
-    return (
-        f"{what}the weights of {path} are as large as {short(weight)}, its inputs {short(given)}"
-        f"{risen(case)}",
-        slower(case) if case.steps and risen(case) else INITIALIZE,
-    )
+    known = f"the weights of {path} are as large as {short(weight)}, its inputs {short(given)}"
+    if case.steps and gain > 3.0:
+        return f"{what}{known}, though the loss had not risen", (
+            f"Look whether anything but training writes into {path}."
+        )
+    return f"{what}{known}", INITIALIZE
 
 
 def of_growth(
@@ -125,8 +127,9 @@ def of_growth(
     heavy = [magnitudes.heaviest(at) for _, _, at in own]
     gains = [found[2] for found in heavy if found is not None]
     end = f"beyond {short(high)}" if layer is not None else f"{short(high)}"
-    text = f"{what}outputs grow {short(fold)}-fold a layer, from {short(low)} in {first} to {end} in {last}"
-    if case.steps and (risen(case) or (gains and np.median(gains) > 3.0)):
+    way = f"from {short(low)} in {first} to {end} in {last}"
+    text = f"{what}outputs grow {short(fold)}-fold a layer, {way}"
+    if blames_rate(case) and (risen(case) or (gains and np.median(gains) > 3.0)):
         return f"{text}: the learning rate is too high{risen(case)}", slower(case)
     return text, INITIALIZE
 
