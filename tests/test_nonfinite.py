@@ -410,6 +410,17 @@ def test_a_logarithm_of_what_is_below_0() -> None:
     assert "softplus" in str(error)
 
 
+def test_a_cross_entropy_of_what_is_no_probability() -> None:
+    made = model(
+        layers.Dense(OUT, "relu", name="out", kernel_initializer="zeros"),
+        loss="sparse_categorical_crossentropy",
+    )
+    error = error_of(by_fit, made, X, np.arange(ROWS) % OUT)
+    assert where(error) == ("loss", None, tuple(range(ROWS)), ())
+    assert "a division by 0" in error.cause
+    assert 'End with the activation "softmax"' in str(error)
+
+
 def test_a_division_by_0_in_a_layer() -> None:
     class Inverse(layers.Layer):
         def call(self, inputs: F32) -> F32:

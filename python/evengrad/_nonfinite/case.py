@@ -66,7 +66,7 @@ def slower(case: Case) -> str:
     if case.optimizer is None:
         return "Lower the learning rate."
     rate = case.optimizer.rate_of_step
-    text = f"Lower the learning rate from {short(rate)} to {short(rate / 10.0)} or less"
+    text = f"Lower the learning rate from {short(rate)} to {short(min(rate / 10.0, 0.1))} or less"
     if case.optimizer.clip[0] == "none" and rate <= 1.0:
         text += ", or clip gradients (clipnorm=1.0)"
     return f"{text}."

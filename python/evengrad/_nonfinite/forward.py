@@ -29,6 +29,7 @@ from evengrad._nonfinite.trace import largest
 from evengrad.activations import Activation
 from evengrad.layers.base import Layer
 from evengrad.layers.batch_normalization import BatchNormalization
+from evengrad.losses import Loss
 
 _ENOUGH_LAYERS = 4  # to speak of growth from layer to layer
 
@@ -166,10 +167,20 @@ def of_sizes(case: Case, what: str, much: float) -> Verdict:
             "Scale the targets, by their standard deviation for instance."
         )
     if case.finding.nan and case.loss is not None and most <= much:
-        return f"{case.loss.name} takes a logarithm or a root of outputs that are below 0", (
-            'End with an activation that keeps outputs above 0, such as "softplus".'
-        )
+        return _of_kinds(case.loss)
     return of_overflow(case, None, max(most, 10.0), f"{what}the outputs reach {short(outputs)}; ")
+
+
+def _of_kinds(loss: Loss) -> Verdict:
+    """What outputs of usual size may not be."""
+    activation = getattr(loss, "activation", None)
+    if activation is not None:
+        return f"{loss.name} divides by the sum of the outputs of a sample, a division by 0 here", (
+            f'End with the activation "{activation}"; for logits say from_logits=True.'
+        )
+    return f"{loss.name} takes a logarithm of outputs, some of which are below 0", (
+        'End with an activation that keeps outputs above 0, such as "softplus".'
+    )
 
 
 def of_penalty(case: Case) -> Verdict:
