@@ -34,13 +34,15 @@ class Case(NamedTuple):
     """What is known of a failed step.
 
     `sizes`: largest absolute values of "inputs", "targets", "weights" of samples, where there are
-    any. `losses`: means of the epochs so far and of this one.
+    any. `losses`: of the steps so far, or means of the epochs. `moves`: norms of the last update
+    and of what it made, by path of the variable.
     """
 
     finding: Finding
     program: Traced | None = None
     sizes: Mapping[str, float] = MappingProxyType({})
     losses: tuple[float, ...] = ()
+    moves: Mapping[str, tuple[float, float]] = MappingProxyType({})
     optimizer: Optimizer | None = None
     loss: Loss | None = None
     given: str = ""  # "backward" or "apply": what is first was the user's
@@ -78,10 +80,22 @@ def blames_rate(case: Case) -> bool:
 
 
 def risen(case: Case) -> str:
+    """What the losses so far say, where the last is far above those at the beginning."""
     known = [loss for loss in case.losses if math.isfinite(loss)]
-    if len(known) > 1 and known[-1] > 2.0 * min(known[:-1]) > 0.0:
-        return f"; the loss had risen from {short(min(known[:-1]))} to {short(known[-1])}"
+    start = float(np.median(known[: -(-len(known) // 2)])) if len(known) > 1 else math.inf
+    if known and known[-1] > 10.0 * start > 0.0:
+        return f"; the loss had risen from {short(start)} to {short(known[-1])}"
     return ""
+
+
+def moved(case: Case, path: str) -> str:
+    """What the last update did to a variable, where that was much."""
+    update, weight = case.moves.get(path, (0.0, 0.0))
+    if not update > 0.1 * weight:
+        return ""
+    return (
+        f", the last step alone having moved them by {short(update)} to a norm of {short(weight)}"
+    )
 
 
 def remarkable(given: NDArray[Any] | None, case: Case) -> str:

@@ -20,6 +20,7 @@ from evengrad._nonfinite.case import (
     Verdict,
     blames_rate,
     kind_of,
+    moved,
     remarkable,
     risen,
     short,
@@ -107,7 +108,7 @@ def of_weights(case: Case, layer: Layer | None, what: str, given: float) -> Verd
     if blames_rate(case) and gain > 3.0:
         return (
             f"{what}the learning rate is too high: the weights of {path} have become as large as "
-            f"{short(weight)} by now{risen(case)}",
+            f"{short(weight)} by now{moved(case, path)}{risen(case)}",
             slower(case),
         )
     known = f"the weights of {path} are as large as {short(weight)}, its inputs {short(given)}"
@@ -155,7 +156,7 @@ def of_sizes(case: Case, what: str, much: float) -> Verdict:
     """Which of the things that a loss is made of is the largest."""
     program = case.program
     assert program is not None
-    outputs = program.outputs[-1].largest if program.outputs else case.sizes.get("inputs", 0.0)
+    outputs = program.sizes[-1].largest if program.sizes else case.sizes.get("inputs", 0.0)
     targets, weights = (case.sizes.get(name, 0.0) for name in ("targets", "weights"))
     most = max(outputs, targets, weights)
     if most == weights and most > much:

@@ -51,8 +51,8 @@ def activated(program: Traced, layer: Layer, samples: Rows) -> Array | None:
         bias = 0.0 if layer.bias is None else layer.bias.numpy().astype(np.float64)
         found: Array = before @ layer.kernel.numpy().astype(np.float64) + bias
         return found
-    if x is not None and program.outputs:  # it was written over: its size is known
-        return np.array([program.outputs[-1].largest])
+    if x is not None and program.sizes:  # it was written over: its size is known
+        return np.array([program.sizes[-1].largest])
     return None
 
 
@@ -76,7 +76,7 @@ def bad_slope(program: Traced, layer: Layer, activation: Activation) -> tuple[Ar
 def chain(program: Traced, before: Layer | None) -> list[tuple[str, float, Layer | None]]:
     """The largest outputs of the layers, in order, up to one of them."""
     found: list[tuple[str, float, Layer | None]] = []
-    for layer, size in program.outputs:
+    for layer, size in program.sizes:
         if layer is before:
             break
         found.append((layer.name, size, layer))

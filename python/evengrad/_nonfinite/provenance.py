@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from evengrad._program import Program
     from evengrad._recording import Recording
     from evengrad._stack import Part
+    from evengrad.doctor.health import Health
     from evengrad.optimizers import Optimizer
     from evengrad.training import Epoch
     from evengrad.variable import Variable
@@ -45,9 +46,10 @@ def of_step(epoch: Epoch, recording: Recording) -> NonFiniteError:
     case = _given(feed) or _variables(model.layers)
     if case is None:
         case = _rerun_step(epoch, recording, number if kind == "gradient" else None)
+    watched = model.watching.health({})
     case = case._replace(
-        optimizer=model.optimizer, loss=model.loss, losses=_losses(epoch, recording),
-        sizes=_sizes(feed),
+        optimizer=model.optimizer, loss=model.loss, sizes=_sizes(feed),
+        losses=_losses(epoch, recording, watched), moves=_moves(watched),
     )  # fmt: skip
     where = Where(
         f"epoch {epoch.number + 1}, step {epoch.done + 1}: ",
@@ -240,13 +242,21 @@ def _slope(variable: Variable) -> Finding | None:
 # -- what is known besides
 
 
-def _losses(epoch: Epoch, recording: Recording) -> tuple[float, ...]:
-    """Means of the epochs of this training before, and of the steps of this one."""
+def _losses(epoch: Epoch, recording: Recording, watched: Health) -> tuple[float, ...]:
+    """Losses of the steps before; or means of the epochs, and of the steps of this one."""
+    if len(watched.loss) > 1:
+        return tuple(watched.loss.tolist())
     everyone = epoch.model._watching
     history = everyone.history if everyone is not None else None
     known = [float(loss) for loss in history.history.get("loss", ())] if history else []
     total, rows = recording.before[:2].tolist()
     return (*known, total / rows) if rows else tuple(known)
+
+
+def _moves(watched: Health) -> dict[str, tuple[float, float]]:
+    """Norms of the last updates, and of what they made, by path."""
+    seen = {path: norms for path, norms in watched.norms.items() if len(norms.update)}
+    return {path: (float(n.update[-1]), float(n.weight[-1])) for path, n in seen.items()}
 
 
 def _sizes(feed: Feed) -> dict[str, float]:

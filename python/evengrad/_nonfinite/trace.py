@@ -83,7 +83,7 @@ class Traced(Program):
     Attributes
     ----------
     found : Finding or None
-    outputs, slopes : list of Size
+    sizes, slopes : list of Size
         Of what was finite: outputs, and dy, the gradients of outputs, in the order they were made.
     each : ndarray or None
         Loss of each row, where it was wanted.
@@ -98,7 +98,7 @@ class Traced(Program):
     def __init__(self, capacity: int, *, training: bool = True) -> None:
         super().__init__(capacity, training=training, differentiable=True)
         self.found: Finding | None = None
-        self.outputs: list[Size] = []
+        self.sizes: list[Size] = []
         self.slopes: list[Size] = []
         self.each: F32 | None = None
         self.compared: Outputs | None = None
@@ -123,7 +123,7 @@ class Traced(Program):
 
     def made(self, layer: Layer, y: F32) -> F32:
         """Look at the output of a layer."""
-        self.python(lambda rows: self._batch("output", layer, y, rows, self.outputs))
+        self.python(lambda rows: self._batch("output", layer, y, rows, self.sizes))
         return y
 
     def receives(self, layer: Layer, dy: F32) -> None:
