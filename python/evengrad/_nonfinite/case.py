@@ -91,11 +91,10 @@ def risen(case: Case) -> str:
 def moved(case: Case, path: str) -> str:
     """What the last update did to a variable, where that was much."""
     update, weight = case.moves.get(path, (0.0, 0.0))
-    if not update > 0.1 * weight:
+    if not (math.isfinite(update) and update > 0.1 * weight):
         return ""
-    return (
-        f", the last step alone having moved them by {short(update)} to a norm of {short(weight)}"
-    )
+    by, to = short(update), short(weight)
+    return f", the last step alone having moved them by {by} to a norm of {to}"
 
 
 def remarkable(given: NDArray[Any] | None, case: Case) -> str:
