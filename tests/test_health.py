@@ -204,8 +204,8 @@ def test_a_loss_of_finite_outputs() -> None:
     x, y = data()
     y[2] = 1e30
     error = error_of(model(SGD()), x, y)
-    assert (error.tensor, error.layer, error.rows) == ("loss", None, ())
-    assert "step 1: the loss is not finite. The step was left out" in str(error)
+    assert (error.tensor, error.layer, error.rows) == ("loss", None, (2,))
+    assert "step 1: the loss is not finite in row 2. The step was left out" in str(error)
 
 
 def test_a_gradient_names_its_layer() -> None:

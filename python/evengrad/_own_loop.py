@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _data, _diagnosis, _recording, _sources, _stack, _validation
+from evengrad import _data, _recording, _sources, _stack, _validation
 from evengrad._pass import Gone, Pass, State
 from evengrad._program import Program
 from evengrad._trainer import Trainer
-from evengrad.errors import NonFiniteError
 from evengrad.training import MOST_SKIPPED
 
 if TYPE_CHECKING:
@@ -148,6 +147,7 @@ class OwnLoop(Trainer):
             self._loop.waits, self._loop.received = False, ()  # until they are there
             dx = gone.way.backward(array, gone.iteration, gone.seed, need_dx=need_dx)
             self._receive(gone.way.program.gradients, kept, array)
+            self._loop.need_dx, self._loop.added = need_dx, bool(kept)
             return dx
 
     @property
@@ -178,7 +178,8 @@ class OwnLoop(Trainer):
         def record() -> Pass:
             shapes = self.sample_shape(), self.sample_output_shape()
             layers = _stack.flat(self.layers)
-            return Pass(layers, shapes, capacity, self._loop.memory, training=training)
+            program = Program(capacity, training=training, differentiable=True)
+            return Pass(layers, shapes, self._loop.memory, program)
 
         return self._programs.get(("pass", capacity, training), self.layers, record)
 
@@ -256,13 +257,6 @@ class OwnLoop(Trainer):
         skips = getattr(self, "on_nonfinite", "raise") == "skip"
         if skips and self.skipped_in_a_row < MOST_SKIPPED:
             return False
-        culprit = _diagnosis.of_backward(self, self._loop, variable, norm)
-        raise NonFiniteError(
-            f"step {count + 1}: {culprit.text} The step was left out; the weights are as before "
-            f"it. {culprit.cure}",
-            epoch=0,
-            step=count,
-            tensor=culprit.tensor,
-            layer=culprit.layer,
-            rows=culprit.rows,
-        )
+        from evengrad._nonfinite import provenance  # much that only errors need
+
+        raise provenance.of_own_step(self, variable, norm, count)

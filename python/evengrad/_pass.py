@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Pass:
-    """A recorded way through the layers and back, for at most `capacity` samples.
+    """A way through the layers and back, recorded into a program.
 
     Parts of one program: forward, what it leaves in the layers (moving statistics), and the ways
     back, each recorded when it is first gone.
@@ -30,15 +30,13 @@ class Pass:
         self,
         layers: Sequence[Layer],
         shapes: tuple[Shape, Shape],
-        capacity: int,
         memory: dict[Variable, F32],
-        *,
-        training: bool,
+        program: Program,
     ) -> None:
         self.layers, self.shapes = layers, shapes
-        self.program = program = Program(capacity, training=training, differentiable=True)
+        self.program, capacity = program, program.capacity
         program.memory = memory
-        program.folded = _recording.foldable(layers) if training else None
+        program.folded = _recording.foldable(layers) if program.training else None
         self._x = _recording.batch_input(program, shapes[0], layers)
         # What runs in place over the batch runs over its padding, too.
         self._padding, self._per_sample = padding(self._x), len(self._x) // capacity
@@ -104,6 +102,8 @@ class State:
         self.memory: dict[Variable, F32] = {}  # for gradients
         self.received: tuple[Variable, ...] = ()  # those that have one
         self.dy: F32 | None = None  # from which they are
+        self.need_dx = True  # whether that of the inputs was wanted with them
+        self.added = False  # to those of an earlier call
         self.of: Gone | None = None  # the forward that they are of
         self.waits = False  # for a step with them
         self.update: tuple[tuple[object, ...], Program, NDArray[np.float64]] | None = None

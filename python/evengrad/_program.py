@@ -140,6 +140,19 @@ class Program(_core.Program):
         """Go on as after so many layers of another program."""
         self._draws = count
 
+    def made(self, layer: "Layer", y: "F32") -> "F32":
+        """Hear of the output y of a layer, once it is recorded; return it."""
+        del layer
+        return y
+
+    def receives(self, layer: "Layer", dy: "F32") -> None:
+        """Hear of the gradient that a layer is about to record its backward with."""
+
+    def leaves(self, layer: "Layer", dx: "F32 | None" = None) -> "F32 | None":
+        """Hear of a layer that has recorded the gradients of its variables and dx; return dx."""
+        del layer
+        return dx
+
     def commit(self) -> None:
         """Record what comes last in a step."""
         for record in self.commits:

@@ -142,7 +142,11 @@ def backward(program: Program, layers: Sequence[Layer], dy: F32) -> None:
         return
     above = list(layers).index(folded) + 1
     dy = _stack.backward(program, layers[above + 1 :], dy, need_dx=True)
-    cast("Dense", layers[above]).backward_folded(program, dy, folded)
+    dense = cast("Dense", layers[above])
+    program.receives(dense, dy)
+    dense.backward_folded(program, dy, folded)
+    program.leaves(dense)
+    program.leaves(folded)
 
 
 def regularize(
@@ -190,13 +194,14 @@ def record_step(
     metrics: Sequence[Metric],
     weighted: Sequence[Metric],
     optimizer: Optimizer | None,
+    program: Program | None = None,
 ) -> Recording:
     """Gather, forward, loss and metrics; with an optimizer also backward and update.
 
-    The metrics are those without weights, then the weighted ones.
+    The metrics are those without weights, then the weighted ones. It goes into `program`, if any.
     """
     layers = _stack.flat(parts)
-    program = Program(capacity, training=optimizer is not None)
+    program = Program(capacity, training=optimizer is not None) if program is None else program
     x = batch_input(program, shape, layers)
     last = layers[-1] if layers else None
     activation = None if last is None or last.in_python else getattr(last, "activation", None)

@@ -53,10 +53,15 @@ class Undo:
 
 def check_finite(who: str, variable: Variable) -> None:
     """Raise where an update in Python has made a variable not finite."""
-    if not np.isfinite(variable.storage).all():
+    fine = np.isfinite(variable.value)
+    if not fine.all():
+        columns = fine.reshape(-1, fine.shape[-1] if fine.ndim else 1).all(axis=0)
         raise NonFiniteError(
             f"{who}: expected it to leave {variable.path} finite; nothing has been updated",
             epoch=0,
             step=0,
             tensor=variable.path,
+            layer="/".join(variable.path.split("/")[-2:-1]) or None,
+            units=np.flatnonzero(~columns).tolist(),
+            cause=f"{who} made it so, of finite numbers",
         )

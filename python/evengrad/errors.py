@@ -5,6 +5,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,29 +20,42 @@ class NonFiniteError(ArithmeticError):
     epoch, step : int
         Where, both counted from 0; the step within the epoch.
     tensor : str
-        What was not finite first: path of the variable for a gradient, "inputs", "targets",
-        "weights" of samples, "output" of a layer, or "loss".
+        What was not finite first, in the order of a step: "inputs", "targets", "weights" of
+        samples; a variable of the model before the step; "output" of a layer; "loss", penalties of
+        regularizers included; then, from the last layer to the first, "dy", the gradient of a
+        layer's output, and the gradients of its variables; with penalties; accumulated; times the
+        learning rate. For a variable and all that belongs to it this is its path; the message says
+        which of these it was.
     layer : str or None
-        Name of the layer that the gradient or output belongs to.
+        Name of the layer that the variable or output belongs to.
     rows : tuple of int
-        Rows of the data in which inputs, targets, an output or the loss were not finite; empty for
-        gradients.
+        Rows of the data in which inputs, targets, weights, an output, the loss or dy were not
+        finite; empty for variables.
+    units : tuple of int
+        Where along the last axis: columns of inputs, targets, an output, dy, a kernel, elements of
+        a bias and its like; empty for the loss and weights of samples.
+    cause : str
+        The likely cause, by the numbers of the step.
 
     Notes
     -----
-    All but the message are attributes.
+    All but the message are attributes. What was first is found by running the step once more, which
+    changes nothing but calls parts in Python again. Where that gives other numbers, because data
+    changed meanwhile, the message says so.
 
     Examples
     --------
     >>> import evengrad as keras
-    >>> keras.utils.set_random_seed(0)
-    >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,), name="output")])
-    >>> model.compile(keras.optimizers.SGD(1e30), "mse")
+    >>> last = keras.layers.Dense(1, "exponential", kernel_initializer="ones", name="last")
+    >>> model = keras.Sequential([keras.Input((2,)), last])
+    >>> model.compile("sgd", "mse")
     >>> try:
-    ...     history = model.fit([[1.0], [2.0]], [[1.0], [2.0]], epochs=3, verbose=0)
+    ...     history = model.fit([[1.0, 2.0], [3.0, 150.0]], [1.0, 2.0], verbose=0, shuffle=False)
     ... except keras.NonFiniteError as error:
-    ...     print(error.epoch, error.step)
-    1 0
+    ...     print(error.tensor, "of", error.layer, error.rows, error.units)
+    ...     print(error.cause)
+    output of last (1,) (0,)
+    exponential of 153 is beyond float32: e^x overflows above 88.7
     """
 
     def __init__(
@@ -53,6 +67,8 @@ class NonFiniteError(ArithmeticError):
         tensor: str,
         layer: str | None = None,
         rows: Sequence[int] = (),
+        units: Sequence[int] = (),
+        cause: str = "",
     ) -> None:
         super().__init__(message)
         self.epoch = epoch
@@ -60,16 +76,17 @@ class NonFiniteError(ArithmeticError):
         self.tensor = tensor
         self.layer = layer
         self.rows = tuple(rows)
+        self.units = tuple(units)
+        self.cause = cause
 
     def __reduce__(self) -> tuple[object, ...]:
-        where = self.epoch, self.step, self.tensor, self.layer, self.rows
-        return _nonfinite_error, (str(self), *where)
+        return _nonfinite_error, (str(self), dict(vars(self)))
 
 
-def _nonfinite_error(
-    message: str, epoch: int, step: int, tensor: str, layer: str | None, rows: tuple[int, ...]
-) -> NonFiniteError:
-    return NonFiniteError(message, epoch=epoch, step=step, tensor=tensor, layer=layer, rows=rows)
+def _nonfinite_error(message: str, attributes: "dict[str, Any]") -> NonFiniteError:
+    error = NonFiniteError(message, epoch=0, step=0, tensor="")
+    vars(error).update(attributes)
+    return error
 
 
 class GradientError(AssertionError):

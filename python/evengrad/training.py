@@ -124,14 +124,18 @@ class Epoch:
         """Replay the next steps, fewer where one fails and is to be skipped."""
         optimizer = self.model.optimizer
         recording = self.recording or self.use()
-        completed = self.feed.replay(
-            recording.program,
-            steps,
-            learning_rates=optimizer.rates(steps),
-            counter=optimizer.counter,
-            clip=optimizer.clip[1],
-            seed=self.model.seed,
-        )
+        try:
+            completed = self.feed.replay(
+                recording.program,
+                steps,
+                learning_rates=optimizer.rates(steps),
+                counter=optimizer.counter,
+                clip=optimizer.clip[1],
+                seed=self.model.seed,
+            )
+        except NonFiniteError as error:  # of an update in Python, one step at a time
+            error.epoch, error.step = self.number, self.done
+            raise
         self.done += completed
         if completed:
             self.model.skipped_in_a_row = 0
@@ -155,20 +159,9 @@ class Epoch:
         if model.on_nonfinite == "skip" and model.skipped_in_a_row < MOST_SKIPPED:
             self._skip()
             return
-        if kind == "gradient":
-            norm = recording.norms[where]
-            culprit = _diagnosis.of_gradient(model, recording.variables[where], norm)
-        else:
-            culprit = _diagnosis.of_loss(model, self.feed)
-        raise NonFiniteError(
-            f"epoch {self.number + 1}, step {self.done + 1}: {culprit.text} The step was left out; "
-            f"the model is as before it. {culprit.cure}",
-            epoch=self.number,
-            step=self.done,
-            tensor=culprit.tensor,
-            layer=culprit.layer,
-            rows=culprit.rows,
-        )
+        from evengrad._nonfinite import provenance  # much that only errors need
+
+        raise provenance.of_step(self, recording)
 
     def evaluate(self, steps: int) -> None:
         """Replay the next steps in inference mode."""

@@ -305,18 +305,18 @@ class Layer(Versioned):
 
     def record(self, program: Program, x: F32) -> F32:
         """Record `call` or `forward`, whichever the layer has."""
-        return (Layer if self.in_python else type(self)).forward(self, program, x)
+        own = Layer if self.in_python else type(self)
+        return program.made(self, own.forward(self, program, x))
 
     def record_backward(self, program: Program, dy: F32, *, need_dx: bool) -> F32 | None:
         """Record `call_backward` or `backward`."""
         own = Layer if self.in_python else type(self)
-        return own.backward(self, program, dy, need_dx=need_dx)
+        program.receives(self, dy)
+        return program.leaves(self, own.backward(self, program, dy, need_dx=need_dx))
 
     def gradient(self, program: Program, variable: Variable | None) -> F32 | None:
         """Memory for a variable's gradient, None where none is wanted."""
-        if variable is None or not self.trainable:
-            return None
-        return program.gradient(variable)
+        return program.gradient(variable) if variable is not None and self.trainable else None
 
     # -- on its own
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evengrad import _validation
 from evengrad._program import Program
-from evengrad.errors import NonFiniteError
 
 if TYPE_CHECKING:
     from evengrad._core import F32
     from evengrad._own_loop import OwnLoop
+    from evengrad.optimizers import Optimizer
     from evengrad.optimizers._by_hand import ByHand
     from evengrad.variable import Variable
 
@@ -42,14 +42,10 @@ def apply(optimizer: ByHand, gradients: list[Any], variables: Iterable[Variable]
         1, learning_rate=optimizer.learning_rate, iteration=count + 1, clip=optimizer.clip[1]
     )
     if program.failure is not None:
-        tensor = chosen[program.failure[1]].path
-        raise NonFiniteError(
-            f"{who}: the gradient of {tensor} is not finite, or too large for its learning rate; "
-            "nothing was updated",
-            epoch=0,
-            step=count,
-            tensor=tensor,
-        )
+        from evengrad._nonfinite import provenance  # much that only errors need
+
+        given = dict(zip(chosen, arrays, strict=True))
+        raise provenance.of_apply(who, cast("Optimizer", optimizer), given, program)
     optimizer.counter[0] += 1
 
 
