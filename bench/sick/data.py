@@ -214,6 +214,16 @@ def _permute_labels(data: Data, level: float, rng: np.random.Generator) -> Data:
     return data.with_parts(parts)
 
 
+def _drop_column(data: Data, level: float, rng: np.random.Generator) -> Data:
+    column = int(level) % data.x_train.shape[1]
+    return data.with_parts([(np.delete(x, column, axis=1), y) for x, y in data.parts])
+
+
+def _drop_constant(data: Data, level: float, rng: np.random.Generator) -> Data:
+    varies = data.x_train.max(axis=0) > data.x_train.min(axis=0)
+    return data.with_parts([(x[:, varies], y) for x, y in data.parts])
+
+
 def _beside(x: Array, more: Array) -> Array:
     return np.concatenate([x, more.astype(np.float32)], axis=1)
 
@@ -229,6 +239,8 @@ CHANGES: dict[str, Callable[[Data, float, np.random.Generator], Data]] = {
     "zero_columns": _zero_columns,
     "leak": _leak,
     "permute_labels": _permute_labels,
+    "drop_column": _drop_column,
+    "drop_constant": _drop_constant,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import evengrad
@@ -76,23 +76,20 @@ class Case:
         return asdict(self) | {"also": sorted(self.also), "sick": self.sick}
 
 
-def _healthy(
-    name: str, half: str, twin: twins.Twin, setup: Setup, kind: str, result: Result, group: str
+def healthy_relative(
+    name: str,
+    half: str,
+    twin: twins.Twin,
+    kind: str,
+    setup: Setup,
+    result: Result,
+    group: str = "sampled",
 ) -> Case:
+    """The twin, or one that looks sick and is not."""
     return Case(
-        name,
-        half,
-        group,
-        setup,
-        twin.setup,
-        kind,
-        "",
-        None,
-        frozenset(),
-        False,
-        result,
+        name, half, group, setup, twin.setup, kind, "", None, frozenset(), False, result,
         twin.result,
-    )
+    )  # fmt: skip
 
 
 def sick_relative(
@@ -116,7 +113,7 @@ def _lookalikes(name: str, half: str, twin: twins.Twin, rng: np.random.Generator
         setup = alike.change(twin.setup)
         result = networks.measured(setup)
         if all(a >= twins.SICK_BELOW * b for a, b in zip(result[:2], twin.result[:2], strict=True)):
-            yield _healthy(f"{name}-{alike.name}", half, twin, setup, alike.name, result, "sampled")
+            yield healthy_relative(f"{name}-{alike.name}", half, twin, alike.name, setup, result)
 
 
 def _drawn(twin: twins.Twin, only: frozenset[str], rng: np.random.Generator) -> list[Fault]:
@@ -144,13 +141,13 @@ def family(half: str, number: int, only: frozenset[str] = frozenset()) -> tuple[
         return ()
     rng = np.random.default_rng([seed, 2])
     name = f"{data}-{seed}"
-    found = [_healthy(name, half, twin, twin.setup, "twin", twin.result, "sampled")]
+    found = [healthy_relative(name, half, twin, "twin", twin.setup, twin.result)]
     for fault in _drawn(twin, only, rng)[:FAULTS_OF_A_TWIN]:
         level = fault.levels[int(rng.integers(len(fault.levels)))]
         case = sick_relative(name, half, twin, fault, level)
         found += [] if case is None else [case]
     found += _lookalikes(name, half, twin, rng)
-    return tuple(replace(case) for case in found)
+    return tuple(found)
 
 
 @contextlib.contextmanager

@@ -188,7 +188,7 @@ FAULTS: tuple[Fault, ...] = (
           lambda s, name: replace(s, initializer=name), SCALE),
     Fault("bias_of_minus_ten", "dead_on_arrival", (-10.0, -30.0), _narrow,
           lambda s, bias: replace(s, bias=bias), DIES),
-    Fault("zeros", "dead_on_arrival", ("zeros",), lambda s: bare(s),
+    Fault("zeros", "dead_on_arrival", ("zeros",), bare,
           lambda s, name: replace(s, initializer=name),
           frozenset({"symmetric_initialization"})),
     Fault("too_small", "initialization_scale", (0.1, 0.2, 0.4), lambda s: bare(s) and deep(s),
@@ -247,6 +247,6 @@ FAULTS: tuple[Fault, ...] = (
           lambda s, level: replace(s, bn_momentum=level, bn_debias=False)),
     Fault("batches_of_two", "small_batches", (1, 2, 3), _normalized,
           lambda s, level: replace(s, batch=level)),
-    Fault("few_epochs", "too_few_epochs", (20, 10, 5), always,
+    Fault("few_epochs", "too_few_epochs", (10, 8, 5), always,
           lambda s, level: replace(s, epochs=s.epochs // level)),
 )  # fmt: skip

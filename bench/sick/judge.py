@@ -43,3 +43,22 @@ def named(row: Row, strictly: bool = False) -> bool:
     """Whether the cause, or another name for it, is among the first two verdicts."""
     right = {row["disease"], *(() if strictly else row["also"])}
     return any(v["disease"] in right for v in row["diagnosis"]["verdicts"][:2])
+
+
+CURED = 0.95  # of the twin's test score
+HARMED = 0.95  # of the run's own test score before
+
+
+def cured(row: Row, method: str) -> bool:
+    """Whether the test score is a healthy network's again."""
+    return bool(row["methods"][method]["test"] >= CURED * row["twin_result"][1])
+
+
+def harmed(row: Row, method: str) -> bool:
+    """Whether the test score has become worse by what counts as sick."""
+    return bool(row["methods"][method]["test"] < HARMED * row["result"][1])
+
+
+def edits(row: Row, method: str) -> int:
+    """How many things a method has changed."""
+    return len(row["methods"][method]["edits"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import evengrad
 import numpy as np
-from evengrad import initializers, layers, losses, metrics, optimizers, regularizers
+from evengrad import callbacks, initializers, layers, losses, metrics, optimizers, regularizers
 
 from bench.sick import data as sets
 from bench.sick.data import Array, Data
@@ -37,12 +39,15 @@ class Setup:
     optimizer: str = "adam"
     learning_rate: float = 0.001
     arguments: dict[str, Any] = field(default_factory=dict)  # of the optimizer
-    schedule: str = ""  # "", "warm_up" or "drop"
+    schedule: str = ""  # "", "warm_up", "drop" or "plateau"
     stale: tuple[tuple[str, float], ...] = ()  # slots of the optimizer that are not 0 at first
     scale_targets: bool = False
+    noise: float = 0.0  # on the inputs
+    recalibrate: bool = False  # moving statistics, after training
     epochs: int = 40
     batch: int = 32
     changes: tuple[tuple[str, float], ...] = ()  # to the data, see `bench.sick.data`
+    draw: int = 0  # of weights and batches, for the same data
 
 
 class Trained(NamedTuple):
@@ -105,11 +110,13 @@ def hidden(setup: Setup) -> list[layers.Layer]:
 
 def built(setup: Setup, data: Data) -> evengrad.Sequential:
     """The compiled model before its training."""
-    evengrad.utils.set_random_seed(setup.seed)
+    evengrad.utils.set_random_seed(setup.seed + 1_000_003 * setup.draw)
     parts: list[Any] = [layers.Input((data.x_train.shape[1],))]
     if setup.input_normalization:
         parts.append(layers.Normalization())
         parts[-1].adapt(data.x_train)
+    if setup.noise:
+        parts.append(layers.GaussianNoise(setup.noise))
     for _ in range(setup.depth):
         parts += hidden(setup)
     parts.append(layers.Dense(setup.units, activation=setup.output))
@@ -149,22 +156,28 @@ def _make_stale(model: evengrad.Sequential, setup: Setup) -> None:
                 slots[name].assign(drawn if name.startswith("momentum") else np.abs(drawn))
 
 
-def fit(setup: Setup, data: Data | None = None) -> Trained:
+def fit(
+    setup: Setup, data: Data | None = None, watchers: Sequence[callbacks.Callback] = ()
+) -> Trained:
     """Train; a training that meets NaN ends there, the model as before that step."""
     data = data_of(setup) if data is None else data
     model = built(setup, data)
-    try:
+    plateau = setup.schedule == "plateau"
+    if plateau:
+        watchers = [*watchers, callbacks.ReduceLROnPlateau(factor=0.2, patience=5, min_lr=0.001)]
+    with contextlib.suppress(evengrad.NonFiniteError):
         model.fit(
             data.x_train,
             data.y_train,
             epochs=setup.epochs,
             batch_size=setup.batch,
             validation_data=(data.x_val, data.y_val),
-            validation_freq=max(1, setup.epochs // 8),
+            validation_freq=1 if watchers else max(1, setup.epochs // 8),
+            callbacks=list(watchers),
             verbose=0,
         )
-    except evengrad.NonFiniteError:
-        pass
+        if setup.recalibrate:
+            model.recalibrate(data.x_train)
     return Trained(model, data, setup.epochs, setup.batch)
 
 
