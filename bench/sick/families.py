@@ -20,11 +20,12 @@ from bench.sick.networks import Result, Setup, Trained
 FAULTS_OF_A_TWIN, LOOKALIKES_OF_A_TWIN = 5, 2
 # Diseases that few set-ups can have, or whose effect rarely shows, are tried more often.
 WEIGHTS = {
-    "dying_units": 6.0, "unscaled_targets": 4.0, "exploding_gradient": 3.0, "oscillation": 2.0,
-    "lagging_statistics": 3.0, "over_clipped": 2.0, "learning_rate_too_high": 2.0,
-    "vanishing_gradient": 1.5, "saturation": 1.5, "initialization_scale": 2.0,
-    "optimizer_state": 1.3, "output_loss_mismatch": 1.3, "small_batches": 1.3,
-    "labels_not_learnable": 0.7,
+    "dying_units": 15.0, "unscaled_targets": 5.0, "exploding_gradient": 4.0, "oscillation": 5.0,
+    "lagging_statistics": 3.0, "over_clipped": 3.0, "learning_rate_too_high": 1.5,
+    "vanishing_gradient": 3.5, "initialization_scale": 3.0, "small_batches": 3.0,
+    "dead_on_arrival": 1.5, "too_few_epochs": 1.5, "optimizer_state": 1.3,
+    "labels_not_learnable": 0.4, "leaking_columns": 0.4, "symmetric_initialization": 0.6,
+    "saturation": 0.8, "output_loss_mismatch": 0.8, "constant_columns": 0.7,
 }  # fmt: skip
 
 

@@ -71,7 +71,8 @@ def cures(rows: Sequence[Row]) -> str:
     ]
     lines += [_of_method(method, rows, groups) for method in methods]
     if "doctor" in methods:
-        lines += [_ahead(groups["sampled"], other) for other in ("recipe", "random search")]
+        others = [m for m in ("recipe", "random search") if m in methods]
+        lines += [_ahead(groups["sampled"], other) for other in others]
     lines.append("")
     lines.append(f"{'cured':25} {'runs':>5} " + " ".join(f"{m:>13}" for m in methods))
     for disease in sorted({row["disease"] for row in curable}):
