@@ -475,7 +475,7 @@ def asked_for(tree: ast.AST) -> set[str]:
 def test_tests_import_only_what_the_test_extra_installs() -> None:
     installed = {"numpy", "pytest", "hypothesis", "evengrad"} | set(sys.stdlib_module_names)
     files = list(TESTS.rglob("*.py"))
-    own = {path.stem for path in files} | {path.parent.name for path in files}
+    own = {path.stem for path in files} | {path.parent.name for path in files} | {"bench"}
     optional = {
         name
         for path in (TESTS / "parity").rglob("*.py")
