@@ -68,6 +68,7 @@ def test_a_fault_spoils_one_thing(fault: Fault) -> None:
                 {"output", "loss"},
                 {"bn_momentum", "bn_debias"},
             )
+            assert fields
             assert len(fields) == 1 or any(fields <= those for those in together), fields
             assert spoiled.seed == base.seed
             assert json.dumps(dataclasses.asdict(spoiled))
@@ -159,9 +160,12 @@ def test_halves_share_neither_data_nor_seeds() -> None:
     assert set(literature.DATA["design"]) | set(literature.DATA["held-out"]) == {"circle", "blobs"}
     for half, odd in (("design", 0), ("held-out", 1)):
         with families.one_thread():
-            found = [case for n in range(2) for case in literature.literature(half, n)]
-        assert found
-        assert all(case.setup.seed % 2 == odd for case in found)
+            known = [case for n in range(2) for case in literature.literature(half, n)]
+            drawn = [case for n in (0, 4) for case in families.family(half, n)]
+        assert known
+        assert drawn
+        assert all(case.setup.seed % 2 == odd for case in known + drawn)
+        assert {case.setup.data for case in drawn} <= set(data.HALVES[half])
 
 
 # Cases
