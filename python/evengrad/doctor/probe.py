@@ -1,0 +1,330 @@
+"""Probe: evidence of what a model, its data and its training are like; nothing of it changes."""
+
+from __future__ import annotations
+
+import contextlib
+
+import functools
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evengrad import _data, _stack
+from evengrad.activations.base import Spec
+from evengrad.doctor import _lab, _looks, _reference
+from evengrad.doctor._columns import Columns, columns_of
+from evengrad.doctor.health import Health
+from evengrad.errors import NonFiniteError
+from evengrad.layers.dense import Dense
+
+if TYPE_CHECKING:
+    from evengrad.doctor._reference import Reference, Task
+    from evengrad.models import Sequential
+
+MOST_ROWS = 1000
+_LOOKED_AT = 512  # rows that gradients are of
+_SHORT = 150  # steps of a short training
+_LONG = 450  # of going on
+_SEED = 7
+
+
+@dataclass
+class Evidence:
+    """What rules look at.
+
+    Parameters
+    ----------
+    model : Sequential
+        A copy.
+    data : Data
+        At most 1,000 rows.
+    now : Looked
+        The model as it is.
+    task : Task or None
+    columns : Columns
+    score, loss : float
+        Of the model in inference mode, penalties left out.
+    reference : Reference or None
+        Of a trained model.
+    steps, epochs, batch : int
+        Of its training; 0 steps where there was none.
+    curve : ndarray
+        Losses of its training, by step where they are known, else by epoch.
+    health : Health or None
+    ratio : dict of float
+        Norm of an update over that of the kernel, by path.
+    exact : (float, float)
+        Loss and score with exact statistics of batch normalization.
+    """
+
+    model: Sequential
+    data: _data.Data
+    now: _looks.Looked
+    task: Task | None
+    columns: Columns
+    score: float
+    loss: float
+    reference: Reference | None = None
+    steps: int = 0
+    epochs: int = 0
+    batch: int = 32
+    curve: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    health: Health | None = None
+    ratio: dict[str, float] = field(default_factory=dict)
+    exact: tuple[float, float] = (float("nan"), float("nan"))
+    held_out: float = float("nan")
+
+    @property
+    def trained(self) -> bool:
+        """Whether there were any steps."""
+        return self.steps > 0
+
+    @functools.cached_property
+    def fresh(self) -> _looks.Looked:
+        """The model with weights drawn anew; as it is where that cannot be, or before training."""
+        made = _lab.reborn(self.model) if self.trained else None
+        return self.now if made is None else _looks.look(made, self.looked_at)
+
+    @property
+    def looked_at(self) -> _data.Data:
+        """The rows that are looked at."""
+        return self.data.rows(slice(0, _LOOKED_AT))
+
+    @functools.cached_property
+    def lab(self) -> _lab.Lab:
+        """Where short trainings are run."""
+        steps = min(_SHORT, self.steps) if self.trained else 20
+        return _lab.Lab(self.model, self.data, self.batch, steps, self.judge)
+
+    def judge(self, model: Sequential) -> tuple[float, float]:
+        """Loss and score of a copy on the rows."""
+        return judged(model, self.data, self.task)
+
+    @functools.cached_property
+    def longer(self) -> _lab.Outcome:
+        """What becomes of going on for some more steps."""
+        times = min(4, max(1, round(_LONG / max(1, self.lab.steps))))
+        return self.lab.run(fresh=False, times=times)
+
+    @property
+    def as_outcome(self) -> _lab.Outcome:
+        """The model as it is, with exact statistics."""
+        loss, score = self.exact if np.isfinite(self.exact[0]) else (self.loss, self.score)
+        return _lab.Outcome(loss, score)
+
+    def without(self, columns: tuple[int, ...]) -> float:
+        """Score of a small healthy network that does not see some columns of the inputs."""
+        assert self.task is not None
+        flat = self.data.x.reshape(len(self.data.x), -1)
+        rest = np.delete(flat, columns, axis=1)
+        if not rest.shape[1]:
+            return self.task.chance
+        return _reference.train_reference(self.task, rest, 32, _SEED).unseen
+
+    @property
+    def last(self) -> Dense | None:
+        """The last Dense."""
+        return _looks._last_dense(self.model)
+
+    @property
+    def head(self) -> str:
+        """Name of the activation of the outputs."""
+        for layer in reversed(_stack.flat(self.model.layers)):
+            activation = _looks.activation_of(layer) or getattr(layer, "activation", None)
+            if activation is not None:
+                return activation.name if isinstance(activation, Spec) else "own"
+        return "linear"
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer of the copy."""
+        return self.model.optimizer
+
+    @property
+    def goal(self) -> float:
+        """The score that a healthy network reaches on rows that it has not seen."""
+        return float("nan") if self.reference is None else self.reference.unseen
+
+    @property
+    def shortfall(self) -> float:
+        """How much of what can be reached above chance is missing: 0 nothing, 1 all of it."""
+        if self.reference is None or self.task is None:
+            return float("nan")
+        chance = self.reference.chance
+        above = self.reference.unseen - chance
+        return float((self.reference.unseen - self.reached) / above) if above > 0.0 else 0.0
+
+    @property
+    def reached(self) -> float:
+        """The lower one of the scores on the rows and on held-out ones, where they are known."""
+        return self.score if np.isnan(self.held_out) else min(self.score, self.held_out)
+
+
+def judged(model: Sequential, data: _data.Data, task: Task | None) -> tuple[float, float]:
+    """Loss in inference mode, without penalties, and score."""
+    loss = model.loss
+    assert loss is not None
+    outputs = model.predict(data.x)
+    if not np.isfinite(outputs).all():
+        return float("nan"), -1.0
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        value = float(np.mean(loss(data.y, outputs, data.weight)))
+    return value, float("nan") if task is None else _reference.score(task, loss, outputs)
+
+
+def examine(
+    model: Sequential,
+    x: Any,
+    y: Any,
+    sample_weight: Any = None,
+    validation_data: Any = None,
+    batch_size: int | None = None,
+) -> Evidence:
+    """Collect evidence.
+
+    Parameters
+    ----------
+    model : Sequential
+        Compiled; it stays as it is.
+    x, y, sample_weight : array_like
+        As for `fit`.
+    validation_data : (x, y), optional
+        Rows that it was not trained on.
+    batch_size : int, optional
+        Of the training. Default: that of the last `fit`, or 32.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the data do not fit.
+    """
+    twin = _lab.copy_of(model)
+    data = _data.prepare(twin, "diagnose", x, y, sample_weight)
+    total = len(data.x)
+    steps, epochs, batch = _training_of(model, total, batch_size)
+    data = _some(data)
+    task = _task(twin, data)
+    now = _looks.look(_lab.copy_of(twin), data.rows(slice(0, _LOOKED_AT)))
+    loss, score = judged(_lab.copy_of(twin), data, task)
+    flat = data.x.reshape(len(data.x), -1)
+    found = Evidence(
+        model=twin,
+        data=data,
+        now=now,
+        task=task,
+        columns=columns_of(flat, task),
+        score=score,
+        loss=loss,
+        steps=steps,
+        epochs=epochs,
+        batch=batch,
+        health=_health(model),
+        curve=_curve(model),
+    )
+    found.ratio = _ratios(found)
+    if found.trained:
+        found.exact = _with_exact_statistics(found)
+        if task is not None:
+            found.reference = _refer(found, task, flat)
+        found.held_out = _watched(model, task)
+        if validation_data is not None:
+            held = _some(_data.prepare(twin, "diagnose", *validation_data))
+            held_task = _task(twin, held)
+            found.held_out = judged(_lab.copy_of(twin), held, held_task)[1]
+    return found
+
+
+def _some(data: _data.Data) -> _data.Data:
+    """At most so many rows, drawn evenly, in an order that no label follows."""
+    rows = np.random.default_rng(_SEED).permutation(len(data.x))[:MOST_ROWS]
+    some = data.in_memory(rows)
+    return _data.Data(np.asarray(some.x, np.float32), some.y, some.weight, some.legal)
+
+
+def _task(model: Sequential, data: _data.Data) -> Task | None:
+    shape = model.sample_output_shape()
+    if len(shape) != 1 or model.loss is None or data.y is None:
+        return None
+    return _reference.task_of(model.loss, data.y, shape[0])
+
+
+def _training_of(model: Sequential, rows: int, batch: int | None) -> tuple[int, int, int]:
+    """Steps, epochs and rows of a step of the training there was."""
+    steps = int(model.optimizer.iterations)
+    history = model.history
+    if history is None:
+        return steps, 0, batch or 32
+    epochs, each = len(history.epoch), (history.params or {}).get("steps")
+    steps = max(steps, epochs)
+    if batch is None and each:
+        batch = -(-rows // int(each))
+        batch = min((b for b in (batch, 1 << (batch - 1).bit_length()) if -(-rows // b) == each))
+    return steps, epochs, batch or 32
+
+
+def _health(model: Sequential) -> Health | None:
+    known = getattr(model.history, "health", None)
+    return known if isinstance(known, Health) and len(known.steps) else None
+
+
+def _curve(model: Sequential) -> NDArray[np.float64]:
+    """Losses by epoch."""
+    known = [] if model.history is None else model.history.history.get("loss", [])
+    return np.asarray(known, np.float64)
+
+
+def _watched(model: Sequential, task: Task | None) -> float:
+    """The last validation score of the training there was; NaN where there is none."""
+    history = {} if model.history is None else model.history.history
+    wanted = "accuracy" if task is not None and task.classes else "r2_score"
+    for name, values in history.items():
+        if name.startswith("val_") and name.endswith(wanted) and values:
+            return max(-1.0, float(np.mean(values[-1])))
+    return float("nan")
+
+
+def _ratios(evidence: Evidence) -> dict[str, float]:
+    """Those of health's second half where there is one, else of one step of a copy."""
+    health = evidence.health
+    if health is not None and health.norms:
+        found = {}
+        for path, norms in health.norms.items():
+            half = slice(len(norms.update) // 2, None)
+            with np.errstate(all="ignore"):
+                found[path] = float(np.nanmedian(norms.update[half] / norms.weight[half]))
+        return found
+    model = _lab.copy_of(evidence.model)
+    before = {v.path: v.numpy().astype(np.float64) for v in model.trainable_variables}
+    rows = evidence.data.rows(slice(0, evidence.batch))
+    with contextlib.suppress(NonFiniteError):
+        model.train_on_batch(rows.x, rows.y, rows.weight)
+    after = {v.path: v.numpy().astype(np.float64) for v in model.trainable_variables}
+    with np.errstate(all="ignore"):
+        return {
+            path: float(np.linalg.norm(after[path] - w) / np.linalg.norm(w))
+            for path, w in before.items()
+        }
+
+
+def _with_exact_statistics(evidence: Evidence) -> tuple[float, float]:
+    model = _lab.copy_of(evidence.model)
+    if not _lab.normalizations(model):
+        return evidence.loss, evidence.score
+    with contextlib.suppress(ValueError):
+        model.recalibrate(evidence.data.x)
+    return evidence.judge(model)
+
+
+def _refer(evidence: Evidence, task: Task, flat: NDArray[np.float32]) -> Reference | None:
+    if len(flat) < 30:
+        return None
+    widths = [look.units for look in evidence.now.hidden]
+    width = int(np.clip(min(widths, default=32), 8, 64))
+    return _reference.train_reference(task, flat, width, _SEED)
+
+
+
