@@ -19,8 +19,8 @@ _BINS = 16
 class Columns:
     """What the columns of some rows are like, one number a column.
 
-    `telling`: share of the variance of the targets, or of the answers above chance, that a
-    histogram of the column alone gives right on other rows.
+    `telling`: share of the variance of the targets, or of the answers above chance, that the column
+    alone gives right on rows that were not looked at.
     """
 
     mean: F64
@@ -49,20 +49,23 @@ def columns_of(x: NDArray[np.float32], task: Task | None) -> Columns:
 
 
 def _telling(column: F64, task: Task) -> float:
-    """Fit means or majorities by bins on even rows, judge them on odd ones."""
-    bins = _binned(column)
-    fit, judge = slice(0, None, 2), slice(1, None, 2)
-    count = int(bins.max()) + 1
-    if count < 2:
+    """Guess odd rows by the nearest even one, or by straight lines fitted to these."""
+    if column.min() == column.max():
         return 0.0
     if task.labels is not None:
-        table = np.zeros((count, task.classes))
-        np.add.at(table, (bins[fit], task.labels[fit]), 1.0)
-        right = float(np.mean(table.argmax(axis=1)[bins[judge]] == task.labels[judge]))
-        chance = task.chance
-        return (right - chance) / (1.0 - chance) if chance < 1.0 else 0.0
+        right = float(np.mean(_nearest(column, task.labels) == task.labels[1::2]))
+        return (right - task.chance) / (1.0 - task.chance) if task.chance < 1.0 else 0.0
     assert task.values is not None
-    return _explained_by_lines(column, task.values, bins)
+    return _explained_by_lines(column, task.values, _binned(column))
+
+
+def _nearest(column: F64, labels: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Labels of those even rows whose number is nearest to that of each odd row."""
+    order = np.argsort(column[::2], kind="stable")
+    known, of = column[::2][order], labels[::2][order]
+    right = np.clip(np.searchsorted(known, column[1::2]), 1, len(known) - 1)
+    nearer = column[1::2] - known[right - 1] < known[right] - column[1::2]
+    return of[right - nearer]
 
 
 def _binned(column: F64) -> NDArray[np.intp]:

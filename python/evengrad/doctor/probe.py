@@ -110,6 +110,23 @@ class Evidence:
         return self.lab.run(fresh=False, times=times)
 
     @property
+    def fits(self) -> bool:
+        """Whether it does well on the rows it was trained on: then more training is no cure."""
+        goal = self.goal
+        return bool(self.score >= 0.97 * goal) and self.loss < np.inf
+
+    @functools.cached_property
+    def learns_anew(self) -> float:
+        """How much of its shortfall a short training of a model drawn anew makes good, 0 to 1.
+
+        Where it is much, neither the architecture nor the learning rate keep it from learning.
+        """
+        gap = self.goal - self.reached
+        if not gap > 0.0:
+            return 0.0
+        return float(np.clip((self.lab.run().score - self.reached) / gap, 0.0, 1.0))
+
+    @property
     def as_outcome(self) -> _lab.Outcome:
         """The model as it is, with exact statistics."""
         loss, score = self.exact if np.isfinite(self.exact[0]) else (self.loss, self.score)
@@ -254,12 +271,11 @@ def _task(model: Sequential, data: _data.Data) -> Task | None:
 
 def _training_of(model: Sequential, rows: int, batch: int | None) -> tuple[int, int, int]:
     """Steps, epochs and rows of a step of the training there was."""
-    steps = int(model.optimizer.iterations)
-    history = model.history
+    done, history = int(model.optimizer.iterations), model.history
     if history is None:
-        return steps, 0, batch or 32
+        return done, 0, batch or 32
     epochs, each = len(history.epoch), (history.params or {}).get("steps")
-    steps = max(steps, epochs)
+    steps = max(1, min(done, epochs * each) if each else done)
     if batch is None and each:
         batch = -(-rows // int(each))
         batch = min((b for b in (batch, 1 << (batch - 1).bit_length()) if -(-rows // b) == each))

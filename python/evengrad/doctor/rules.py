@@ -54,29 +54,39 @@ CERTAIN = (
     "labels_not_learnable", "lagging_statistics",
 )  # fmt: skip
 _SURE, _LEAST = 0.9, 0.25
-_GAP = 0.04
 
 
-def falls_short(e: Evidence) -> bool:
-    """Whether the model is clearly below what a small healthy network reaches."""
+def shortfall(e: Evidence) -> float:
+    """By how much the model is below what a small healthy network reaches, by its score.
+
+    Less the standard error of the latter; nan where there is nothing to compare with.
+    """
     reference = e.reference
-    if reference is None or e.task is None:
-        return False
-    return e.reached < reference.unseen * (1.0 - _GAP) - reference.doubt
+    if reference is None or e.task is None or reference.unseen <= 0.0:
+        return float("nan")
+    return 1.0 - (e.reached + reference.doubt) / reference.unseen
+
+
+def needed(short: float) -> float:
+    """Confidence that a verdict needs: the larger the shortfall, the less."""
+    return float(np.clip(0.95 - 11.0 * short, _LEAST, 1.0))
 
 
 def verdicts(e: Evidence) -> tuple[Verdict, ...]:
     """Return what is reported, the most likely first."""
-    gap = falls_short(e)
+    short = shortfall(e)
+    least = needed(short) if short > 0.01 else 2.0
     found = []
     for name, rule in RULES.items():
-        if not gap and name not in CERTAIN:
+        if least > 1.0 and name not in CERTAIN:
             continue
         with np.errstate(all="ignore"):
             verdict = rule(e)
         if verdict is not None:
             found.append(verdict)
-    if not gap:
-        found = [v for v in found if v.confidence >= _SURE]
     found.sort(key=lambda v: -v.confidence)
-    return tuple(v for v in found if v.confidence >= _LEAST)
+    return tuple(v for v in found if v.confidence >= least or _is_certain(v))
+
+
+def _is_certain(verdict: Verdict) -> bool:
+    return verdict.disease in CERTAIN and verdict.confidence >= _SURE

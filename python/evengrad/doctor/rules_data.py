@@ -139,7 +139,7 @@ def unscaled_inputs(e: Evidence) -> Verdict | None:
         return None
     return verdict(
         "unscaled_inputs",
-        min(0.97, 0.3 + 0.35 * extreme),
+        min(0.97, 0.75 + 0.08 * extreme),
         f"Columns have spreads from {spread.min():.3g} to {spread.max():.3g} and are up to "
         f"{np.max(np.abs(mean) / spread):.3g} spreads from 0.",
         {
@@ -170,7 +170,7 @@ def unscaled_targets(e: Evidence) -> Verdict | None:
         return None
     return verdict(
         "unscaled_targets",
-        min(0.97, 0.35 + 0.35 * extreme),
+        min(0.97, 0.75 + 0.08 * extreme),
         f"Targets have mean {values.mean():.3g} and spread {spread:.3g}; outputs begin around 0 "
         "with a spread of about 1.",
         {"mean": float(values.mean()), "spread": spread},
@@ -196,7 +196,7 @@ def constant_columns(e: Evidence) -> Verdict | None:
         return None
     return verdict(
         "constant_columns",
-        min(0.97, 0.55 + 0.2 * np.log10(ratio + 1.0)),
+        min(0.98, 0.8 + 0.1 * np.log10(ratio + 1.0)),
         f"{len(loud)} columns are the same in all rows, together {ratio:.2g} times as large as "
         "those that differ.",
         {"columns": loud[:20].tolist(), "count": len(loud), "relative_size": ratio},

@@ -146,7 +146,8 @@ def initialization_scale(e: Evidence) -> Verdict | None:
     layers = [look for look in e.fresh.hidden if not look.skipped]
     if not layers or any(look.copies == look.units for look in layers):
         return None
-    scales = np.array([look.scale for look in layers])
+    inner = layers[1:] or layers  # that of the first depends on the columns that there are
+    scales = np.array([look.scale for look in inner])
     bare = [look for look in layers if not look.normalized]
     middle = float(np.exp(np.mean(np.log(np.maximum(scales, _SMALL)))))
     decades = compounded(e.fresh)
@@ -154,7 +155,7 @@ def initialization_scale(e: Evidence) -> Verdict | None:
     if squashes(e.fresh):  # glorot's is 0.2 of what keeps gradients, and usual
         off = max(0.0, off - 0.7)
         decades = decades + 0.7 * len(bare)
-    if off < np.log10(1.8) and abs(decades) < 1.5:
+    if off < np.log10(1.45) and abs(decades) < 1.2:
         return None
     confidence = 0.3 + 0.6 * off + 0.1 * abs(decades)
     if not bare:

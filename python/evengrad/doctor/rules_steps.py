@@ -63,6 +63,8 @@ def learning_rate_too_high(e: Evidence) -> Verdict | None:
     usual, tenth, hundredth = (e.lab.run(rate=r) for r in (1.0, 0.1, 0.01))
     best = min((tenth, hundredth), key=lambda o: np.inf if o.broken else o.loss)
     gain, fast = lift(best, usual), pace(e)
+    calm = 0.5 * lift(e.lab.run(fresh=False, optimizer="fresh", rate=0.1), e.lab.run(fresh=False))
+    gain = max(gain, min(calm, 1.0))
     broke = usual.broken or e.model.skipped_steps > 0
     if gain < 0.1 and not broke and fast < 0.03:
         return None
@@ -94,7 +96,7 @@ def learning_rate_too_high(e: Evidence) -> Verdict | None:
 def learning_rate_too_low(e: Evidence) -> Verdict | None:
     """Smith 2017: at a multiple of the learning rate the same steps lead much further."""
     slow = pace(e)
-    if not slow < 3e-3:
+    if not slow < 3e-3 or e.fits:
         return None
     usual = e.lab.run()
     more = {r: e.lab.run(rate=r) for r in (10.0, 100.0)}
@@ -103,6 +105,7 @@ def learning_rate_too_low(e: Evidence) -> Verdict | None:
     if gain < 0.1:
         return None
     confidence = 0.2 + 0.3 * min(gain, 1.0) + 0.15 * np.log10(1e-3 / max(slow, 1e-9))
+    confidence *= 1.0 - 0.8 * e.learns_anew
     rate = rate_of(e) * factor
     return verdict(
         "learning_rate_too_low",
@@ -158,11 +161,13 @@ def optimizer_state(e: Evidence) -> Verdict | None:
     pushed = means / max(gradients, 1e-30)
     now, anew = e.lab.run(fresh=False), e.lab.run(fresh=False, optimizer="fresh")
     gain = lift(anew, now)
-    born = lift(e.lab.run(), now) if e.steps >= e.lab.steps else 0.0
+    born = lift(e.lab.run(), e.as_outcome)
     clues = [swamped > 3.0, stale > 30.0, pushed > 30.0]
-    if not any(clues) and max(gain, born) < 0.2:
+    came = e.optimizer.iterations > 1.5 * e.steps + 10
+    if e.fits or not (any(clues) or e.learns_anew or max(gain, born) > 1.0):
         return None
-    confidence = 0.15 + 0.6 * any(clues) + 0.2 * min(max(gain, born, 0.0), 1.0)
+    confidence = 0.15 + 0.5 * any(clues) + 0.15 * min(max(gain, 0.0), 1.0)
+    confidence += (0.4 + 0.2 * came) * e.learns_anew * min(max(born, 0.0), 1.0)
     return verdict(
         "optimizer_state",
         min(confidence, 0.95),
@@ -214,11 +219,12 @@ def over_regularized(e: Evidence) -> Verdict | None:
     ]
     dropped = max(rates, default=0.0)
     share = penalty / (abs(e.loss) + penalty) if penalty > 0.0 else 0.0
-    if share < 0.05 and dropped < 0.3 and decay * e.steps < 1.0 and not _penalized(e):
+    strict = _penalized(e)
+    if share < 0.05 and dropped < 0.3 and decay * e.steps < 1.0 and not strict:
         return None
     gain = lift(e.lab.run(free=True), e.lab.run())
-    strong = max(share, decay / 0.01, (dropped - 0.3) / 0.4, float(_penalized(e)))
-    confidence = 0.2 + 0.35 * min(strong, 1.0) + 0.4 * min(max(gain, 0.0), 1.0)
+    strong = max(share, decay / 0.01, (dropped - 0.3) / 0.4)
+    confidence = 0.2 + 0.35 * min(strong, 1.0) + 0.25 * strict + 0.4 * min(max(gain, 0.0), 1.0)
     return verdict(
         "over_regularized",
         min(confidence, 0.96),
@@ -270,7 +276,7 @@ def over_clipped(e: Evidence) -> Verdict | None:
 
 def too_few_epochs(e: Evidence) -> Verdict | None:
     """Prechelt 1998: training ended while the loss still fell."""
-    if not e.trained:
+    if not e.trained or e.fits:
         return None
     falling = still_falling(e.curve) if len(e.curve) >= 6 else 1.0
     longer = e.longer
