@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evengrad import _data, _recording, _stack
 from evengrad._program import Program
-from evengrad.activations.base import ROW_BY_ROW, Spec
+from evengrad.activations.base import ROW_BY_ROW, Spec, apply
 from evengrad.errors import NonFiniteError
 from evengrad.initializers import calculate_gain
 from evengrad.layers.activation import Activation, PReLU
@@ -64,6 +64,8 @@ class Look:
     saturated: float
     dead: tuple[int, ...]
     copies: int  # units whose kernel columns are those of another one
+    bias: float  # mean square
+    applied: Any = field(repr=False)  # the activation
     counts: NDArray[np.intp] = field(repr=False)
     edges: F64 = field(repr=False)
 
@@ -112,6 +114,13 @@ def walk(parts: Sequence[Any], x: F32, depth: int = 0) -> Iterator[tuple[Layer, 
         x = y
 
 
+def values(activation: Any, z: F32) -> F32:
+    """Return f(z)."""
+    if not isinstance(activation, Spec):
+        return np.asarray(activation.call(z), np.float32)
+    return apply(activation, z)
+
+
 def slopes(activation: Any, z: F32) -> F32 | None:
     """Return f'(z); None where it goes row by row."""
     if not isinstance(activation, Spec):
@@ -120,7 +129,7 @@ def slopes(activation: Any, z: F32) -> F32 | None:
         return None
     if activation.name == "linear":
         return np.ones_like(z)
-    rows = z.reshape(-1, z.shape[-1])
+    rows = z.reshape(-1, z.shape[-1]) if z.ndim else z.reshape(1, 1)
     program = Program(len(rows), training=True)
     source = program.tensor(rows.shape[1])
     source[...] = rows
@@ -264,7 +273,7 @@ def _look_of(block: _Block, gradients: dict[str, float], last: Dense | None) -> 
     saturated, dead = _flatness(activation, z, y)
     rows = y.reshape(-1, y.shape[-1]).astype(np.float64)
     finite = rows[np.isfinite(rows)]
-    counts, edges = np.histogram(finite if finite.size else np.zeros(1), _BINS)
+    counts, edges = _histogram(finite)
     size = float(np.sqrt(np.mean(rows**2)))
     return Look(
         name=layer.name,
@@ -288,9 +297,20 @@ def _look_of(block: _Block, gradients: dict[str, float], last: Dense | None) -> 
         saturated=saturated,
         dead=dead,
         copies=_copies(kernel),
+        bias=0.0 if layer.bias is None else float(np.mean(np.square(layer.bias.numpy()))),
+        applied=activation,
         counts=counts,
         edges=edges,
     )
+
+
+def _histogram(values: F64) -> tuple[NDArray[np.intp], F64]:
+    """Counts in bins of equal width, however close the values are."""
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    room = max(1e-6 * max(abs(low), abs(high)), 1e-30)
+    if high - low < room:
+        low, high = low - room, high + room
+    return np.histogram(values, _BINS, (low, high))
 
 
 def _flatness(activation: Any, z: F32, y: F32) -> tuple[float, tuple[int, ...]]:

@@ -6,17 +6,19 @@ import contextlib
 
 import functools
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad import _data, _stack
+from evengrad import _data, _stack, _validation
 from evengrad.activations.base import Spec
 from evengrad.doctor import _lab, _looks, _reference
 from evengrad.doctor._columns import Columns, columns_of
 from evengrad.doctor.health import Health
+from evengrad.doctor.report import LayerFigures, Report
 from evengrad.errors import NonFiniteError
 from evengrad.layers.dense import Dense
 
@@ -49,13 +51,17 @@ class Evidence:
         Of the model in inference mode, penalties left out.
     reference : Reference or None
         Of a trained model.
-    steps, epochs, batch : int
-        Of its training; 0 steps where there was none.
+    steps, planned, epochs, batch : int
+        Of its training, and how many steps it should have had; 0 where there was none.
     curve : ndarray
         Losses of its training, by step where they are known, else by epoch.
     health : Health or None
     ratio : dict of float
         Norm of an update over that of the kernel, by path.
+    by_epoch : mapping of list of float
+        Of the history's health: "clip_rate" and others.
+    held_out : float
+        Score on rows that it was not trained on; NaN where there are none.
     exact : (float, float)
         Loss and score with exact statistics of batch normalization.
     """
@@ -69,6 +75,7 @@ class Evidence:
     loss: float
     reference: Reference | None = None
     steps: int = 0
+    planned: int = 0
     epochs: int = 0
     batch: int = 32
     curve: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
@@ -76,6 +83,7 @@ class Evidence:
     ratio: dict[str, float] = field(default_factory=dict)
     exact: tuple[float, float] = (float("nan"), float("nan"))
     held_out: float = float("nan")
+    by_epoch: Mapping[str, list[float]] = field(default_factory=dict)
 
     @property
     def trained(self) -> bool:
@@ -96,7 +104,7 @@ class Evidence:
     @functools.cached_property
     def lab(self) -> _lab.Lab:
         """Where short trainings are run."""
-        steps = min(_SHORT, self.steps) if self.trained else 20
+        steps = min(_SHORT, self.planned) if self.trained else 20
         return _lab.Lab(self.model, self.data, self.batch, steps, self.judge)
 
     def judge(self, model: Sequential) -> tuple[float, float]:
@@ -112,8 +120,10 @@ class Evidence:
     @property
     def fits(self) -> bool:
         """Whether it does well on the rows it was trained on: then more training is no cure."""
-        goal = self.goal
-        return bool(self.score >= 0.97 * goal) and self.loss < np.inf
+        reference = self.reference
+        if reference is None:
+            return False
+        return bool(self.score >= 0.99 * (reference.seen + reference.unseen) / 2.0)
 
     @functools.cached_property
     def learns_anew(self) -> float:
@@ -222,7 +232,7 @@ def examine(
     twin = _lab.copy_of(model)
     data = _data.prepare(twin, "diagnose", x, y, sample_weight)
     total = len(data.x)
-    steps, epochs, batch = _training_of(model, total, batch_size)
+    training = _training_of(model, total, batch_size)
     data = _some(data)
     task = _task(twin, data)
     now = _looks.look(_lab.copy_of(twin), data.rows(slice(0, _LOOKED_AT)))
@@ -236,12 +246,16 @@ def examine(
         columns=columns_of(flat, task),
         score=score,
         loss=loss,
-        steps=steps,
-        epochs=epochs,
-        batch=batch,
+        steps=training.steps,
+        planned=training.planned,
+        epochs=training.epochs,
+        batch=training.batch,
         health=_health(model),
         curve=_curve(model),
+        by_epoch={} if model.history is None else dict(model.history.health),
     )
+    if not found.trained and _knows(found):  # it was loaded, or compiled again
+        found.steps = found.planned = _SHORT
     found.ratio = _ratios(found)
     if found.trained:
         found.exact = _with_exact_statistics(found)
@@ -253,6 +267,47 @@ def examine(
             held_task = _task(twin, held)
             found.held_out = judged(_lab.copy_of(twin), held, held_task)[1]
     return found
+
+
+def report_on(
+    model: Sequential,
+    x: Any,
+    y: Any,
+    sample_weight: Any = None,
+    validation_data: Any = None,
+    batch_size: int | None = None,
+) -> Report:
+    """Return what `Sequential.diagnose` promises."""
+    from evengrad.doctor import rules
+
+    model.compiled_loss("diagnose")
+    if batch_size is not None:
+        batch_size = _validation.check_count("diagnose", "batch_size", batch_size)
+    with _lab.unnoticed():
+        evidence = examine(model, x, y, sample_weight, validation_data, batch_size)
+        return Report(rules.verdicts(evidence), figures_of(evidence), evidence.health)
+
+
+def figures_of(evidence: Evidence) -> tuple[LayerFigures, ...]:
+    """What a report shows of the layers."""
+    return tuple(
+        LayerFigures(
+            name=look.name,
+            kind="Dense",
+            units=look.units,
+            activation=look.activation,
+            gradient=look.gradient,
+            ratio=evidence.ratio.get(look.path, float("nan")),
+            mean=look.mean,
+            spread=look.spread,
+            zeros=look.zeros,
+            saturated=look.saturated,
+            dead=len(look.dead),
+            counts=look.counts,
+            edges=look.edges,
+        )
+        for look in evidence.now.layers
+    )
 
 
 def _some(data: _data.Data) -> _data.Data:
@@ -269,17 +324,29 @@ def _task(model: Sequential, data: _data.Data) -> Task | None:
     return _reference.task_of(model.loss, data.y, shape[0])
 
 
-def _training_of(model: Sequential, rows: int, batch: int | None) -> tuple[int, int, int]:
-    """Steps, epochs and rows of a step of the training there was."""
+class _Training(NamedTuple):
+    """Steps done and planned, epochs done, rows of a step."""
+
+    steps: int
+    planned: int
+    epochs: int
+    batch: int
+
+
+def _training_of(model: Sequential, rows: int, batch: int | None) -> _Training:
+    """What the training was like, as far as history and optimizer tell."""
     done, history = int(model.optimizer.iterations), model.history
+    broke = model.skipped_steps > 0
     if history is None:
-        return done, 0, batch or 32
-    epochs, each = len(history.epoch), (history.params or {}).get("steps")
+        return _Training(max(done, int(broke)), _SHORT if broke else done, 0, batch or 32)
+    told = history.params or {}
+    epochs, each = len(history.epoch), told.get("steps")
     steps = max(1, min(done, epochs * each) if each else done)
+    planned = max(steps, told.get("epochs", 0) * each) if each and broke else steps
     if batch is None and each:
         batch = -(-rows // int(each))
         batch = min((b for b in (batch, 1 << (batch - 1).bit_length()) if -(-rows // b) == each))
-    return steps, epochs, batch or 32
+    return _Training(steps, planned, epochs, batch or 32)
 
 
 def _health(model: Sequential) -> Health | None:
@@ -293,13 +360,22 @@ def _curve(model: Sequential) -> NDArray[np.float64]:
     return np.asarray(known, np.float64)
 
 
+def _knows(evidence: Evidence) -> bool:
+    """Whether it answers better than any that was drawn."""
+    task = evidence.task
+    if task is None:
+        return False
+    doubt = _reference.doubt_of(task.chance, len(evidence.data.x), task.classes)
+    return evidence.score > task.chance + 5.0 * doubt
+
+
 def _watched(model: Sequential, task: Task | None) -> float:
-    """The last validation score of the training there was; NaN where there is none."""
+    """The better one of the last two validation scores of the training; NaN without any."""
     history = {} if model.history is None else model.history.history
     wanted = "accuracy" if task is not None and task.classes else "r2_score"
     for name, values in history.items():
         if name.startswith("val_") and name.endswith(wanted) and values:
-            return max(-1.0, float(np.mean(values[-1])))
+            return max(-1.0, *(float(np.mean(value)) for value in values[-2:]))
     return float("nan")
 
 
@@ -341,6 +417,3 @@ def _refer(evidence: Evidence, task: Task, flat: NDArray[np.float32]) -> Referen
     widths = [look.units for look in evidence.now.hidden]
     width = int(np.clip(min(widths, default=32), 8, 64))
     return _reference.train_reference(task, flat, width, _SEED)
-
-
-

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from evengrad.doctor import _looks
+from evengrad.doctor._depth import field_of
 from evengrad.doctor._verdict import some, verdict
 from evengrad.doctor.verdicts import Edit, Verdict
 
 if TYPE_CHECKING:
     from evengrad.doctor._looks import Look, Looked
     from evengrad.doctor.probe import Evidence
+
+F64 = NDArray[np.float64]
 
 # Activations whose slope is below 1 everywhere or far below it: no scale of kernels helps for long.
 SQUASHING = {"sigmoid", "hard_sigmoid", "tanh", "softsign", "hard_tanh"}
@@ -43,18 +48,28 @@ def compounded(looked: Looked) -> float:
 
 
 def depth_limit(looked: Looked) -> float:
-    """Layers that a signal passes before it has lost three decades, at the mean pace seen.
+    """Layers up to which a network of such kernels and activations trains, by its mean field.
 
-    The correlation of rows, and with it gradients, goes as exp(-depth / xi); networks train up to
-    about 6 xi (Schoenholz et al. 2017).
+    Infinity where normalizations or branches keep the signal, or there is no field.
     """
     layers = chain(looked)
-    _, slope = fall(looked)
-    signals = [max(look.signal, _SMALL) for look in layers]
-    pace = abs(slope)
-    if len(layers) > 2 and not any(look.normalized for look in layers):
-        pace = max(pace, float(np.log10(signals[0] / signals[-1])) / (len(layers) - 1))
-    return 3.0 / pace if pace > 0.0 else float("inf")
+    inner = layers[1:] or layers
+    if len(layers) < 3 or any(look.normalized for look in layers):
+        return float("inf")
+    weight = float(np.median([(look.scale * look.gain) ** 2 for look in inner]))
+    bias = float(np.median([look.bias for look in inner]))
+    applied = inner[0].applied
+    if any(look.applied != applied for look in inner):
+        return float("inf")
+
+    def function(z: F64) -> F64:
+        return _looks.values(applied, z.astype(np.float32)).astype(np.float64)
+
+    def slope(z: F64) -> F64:
+        found = _looks.slopes(applied, z.astype(np.float32))
+        return np.ones_like(z) if found is None else found.astype(np.float64)
+
+    return field_of(function, slope, weight, bias).depth
 
 
 def vanishing_gradient(e: Evidence) -> Verdict | None:
@@ -69,7 +84,9 @@ def vanishing_gradient(e: Evidence) -> Verdict | None:
     faint = lost < 0.03 and not layers[-1].normalized
     if decades < 1.0 and not faint:
         return None
+    limit = depth_limit(e.fresh)
     confidence = 0.25 + 0.15 * max(decades, 0.0) + (0.2 if faint else 0.0)
+    confidence += 0.1 * (len(layers) > 1.5 * limit)
     if abs(compounded(e.fresh)) > 1.0 and not squashes(e.fresh):
         confidence *= 0.85  # the cause is another
     names = [look.name for look in layers]
@@ -77,14 +94,16 @@ def vanishing_gradient(e: Evidence) -> Verdict | None:
         "vanishing_gradient",
         min(confidence, 0.96),
         f"Gradients lose {decades:.1f} decades on the way from {names[-1]} to {names[0]}, "
-        f"{slope:.2f} at each layer.",
+        f"{slope:.2f} at each layer"
+        + (f"; trainable to about {limit:.0f} layers, this has {len(layers)}." if limit < len(layers)
+           else "."),
         {
             "decades": decades,
             "decades_per_layer": slope,
             "decades_now": now,
             "signal_of_last_hidden": lost,
             "depth": len(layers),
-            "trainable_depth": depth_limit(e.fresh),
+            "trainable_depth": limit,
         },
         (
             Edit("initializer", "auto"),
@@ -148,18 +167,17 @@ def initialization_scale(e: Evidence) -> Verdict | None:
         return None
     inner = layers[1:] or layers  # that of the first depends on the columns that there are
     scales = np.array([look.scale for look in inner])
-    bare = [look for look in layers if not look.normalized]
     middle = float(np.exp(np.mean(np.log(np.maximum(scales, _SMALL)))))
-    decades = compounded(e.fresh)
-    off = abs(np.log10(middle))
-    if squashes(e.fresh):  # glorot's is 0.2 of what keeps gradients, and usual
-        off = max(0.0, off - 0.7)
-        decades = decades + 0.7 * len(bare)
-    if off < np.log10(1.45) and abs(decades) < 1.2:
+    off = float(np.median([misfit(look) for look in inner]))
+    bare = [look for look in inner if not look.normalized]
+    decades = float(sum(misfit(look) for look in bare))
+    if bare and bare[0].activation not in SQUASHING:
+        decades = max(decades, abs(compounded(e.fresh)), key=abs)
+    if abs(off) < np.log10(1.2) and abs(decades) < 1.2:
         return None
-    confidence = 0.3 + 0.6 * off + 0.1 * abs(decades)
+    confidence = 0.4 + 0.6 * abs(off) + 0.1 * abs(decades)
     if not bare:
-        confidence = 0.2 + 0.3 * off
+        confidence = 0.2 + 0.3 * abs(off)
     names = [look.name for look in layers]
     word = "small" if middle < 1.0 else "large"
     return verdict(
@@ -179,6 +197,21 @@ def initialization_scale(e: Evidence) -> Verdict | None:
         "He, Zhang, Ren, Sun 2015, arXiv:1502.01852",
         names,
     )
+
+
+def misfit(look: Look) -> float:
+    """Decades by which kernels are outside of what suits their activation; below 0: too small.
+
+    Around 0 a function like tanh has a slope of 1 and needs no gain; a sigmoid has one of 1/4, and
+    the usual kernels.
+    """
+    low, high = 0.7, 1.15
+    if look.activation in ("sigmoid", "hard_sigmoid"):
+        low, high = 0.18, 1.0
+    elif look.activation in SQUASHING:
+        low, high = 0.9 / look.gain, 1.15
+    scale = max(look.scale, _SMALL)
+    return float(min(0.0, np.log10(scale / low)) + max(0.0, np.log10(scale / high)))
 
 
 def symmetric_initialization(e: Evidence) -> Verdict | None:
@@ -245,9 +278,10 @@ def dying_units(e: Evidence) -> Verdict | None:
     if not names:
         return None
     mean = float(np.mean(list(shares.values())))
+    born = sum(len(look.dead) for look in e.fresh.hidden) / sum(k.units for k in e.fresh.hidden)
     return verdict(
         "dying_units",
-        min(0.95, 0.2 + 0.75 * worst * (0.5 + 0.5 * mean)),
+        min(0.95, 0.2 + 0.75 * worst * (0.5 + 0.5 * mean) + 0.3 * (born > 0.2)),
         f"{worst:.0%} of the units of a layer among {some(names)} are flat for every one of the "
         "rows.",
         {

@@ -22,9 +22,9 @@ def lagging_statistics(e: Evidence) -> Verdict | None:
     lags = [value for _, value in e.now.statistics]
     gain = exact_score - e.score
     worse = e.loss / exact_loss if exact_loss > 0.0 else 1.0
-    if not (gain > 0.02 or worse > 1.3) or float(np.median(lags)) < 0.3:
+    if not (gain > 0.02 or worse > 1.3) or float(np.median(lags)) < 0.1:
         return None
-    names = [name for name, value in e.now.statistics if value > 0.3]
+    names = [name for name, value in e.now.statistics if value > 0.1]
     momenta = [layer.momentum for layer in _lab.normalizations(e.model)]
     confidence = 0.4 + 1.2 * max(gain, 0.0) + 0.15 * min(float(np.log(max(worse, 1.0))), 2.0)
     slow = max(momenta) ** e.steps > 0.05 or max(momenta) > 0.995

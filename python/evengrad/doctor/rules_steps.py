@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from evengrad.doctor._lab import Outcome
     from evengrad.doctor.probe import Evidence
 
-_FEW = 3  # trainings as long as that must close the gap for "too few epochs"
+HEAVY = 0.97  # momentum that goes on for more than some thirty steps
 
 
 def lift(better: Outcome, worse: Outcome) -> float:
@@ -60,6 +60,8 @@ def still_falling(curve: np.ndarray) -> float:
 
 def learning_rate_too_high(e: Evidence) -> Verdict | None:
     """LeCun et al. 1998: steps beyond the curvature make the loss jump or grow."""
+    if not e.trained and not e.lab.run().broken:
+        return None
     usual, tenth, hundredth = (e.lab.run(rate=r) for r in (1.0, 0.1, 0.01))
     best = min((tenth, hundredth), key=lambda o: np.inf if o.broken else o.loss)
     gain, fast = lift(best, usual), pace(e)
@@ -73,6 +75,9 @@ def learning_rate_too_high(e: Evidence) -> Verdict | None:
         confidence += 0.1 * np.log10(fast / 0.01)
     if broke:
         confidence += 0.1
+    confidence = 0.9 if not e.trained else confidence * (1.0 - 0.4 * e.fits)
+    if best.broken:
+        return None
     rate = rate_of(e) * (0.1 if best is tenth else 0.01)
     return verdict(
         "learning_rate_too_high",
@@ -99,6 +104,8 @@ def learning_rate_too_low(e: Evidence) -> Verdict | None:
     if not slow < 3e-3 or e.fits:
         return None
     usual = e.lab.run()
+    if usual.broken:
+        return None
     more = {r: e.lab.run(rate=r) for r in (10.0, 100.0)}
     factor, best = min(more.items(), key=lambda p: np.inf if p[1].broken else p[1].loss)
     gain = lift(best, usual)
@@ -129,7 +136,8 @@ def oscillation(e: Evidence) -> Verdict | None:
     """Sutskever et al. 2013: steps go to and fro across a valley."""
     momentum = float(getattr(e.optimizer, "momentum", 0.0))
     turns, size = restless(e.curve)
-    heavy = momentum > 0.97
+    turns *= 1.0 - 0.5 * e.fits
+    heavy = momentum > HEAVY
     if not heavy and (turns < 0.4 or size < 0.1):
         return None
     calm = e.lab.run(fresh=False, optimizer="fresh", rate=0.1)
@@ -162,7 +170,9 @@ def optimizer_state(e: Evidence) -> Verdict | None:
     now, anew = e.lab.run(fresh=False), e.lab.run(fresh=False, optimizer="fresh")
     gain = lift(anew, now)
     born = lift(e.lab.run(), e.as_outcome)
-    clues = [swamped > 3.0, stale > 30.0, pushed > 30.0]
+    heavy = float(getattr(e.optimizer, "momentum", 0.0)) > HEAVY  # see oscillation
+    moved = gradients > 0.0  # else units are dead, and nothing can be compared
+    clues = [swamped > 3.0, stale > 300.0 and moved, pushed > 30.0 and moved and not heavy]
     came = e.optimizer.iterations > 1.5 * e.steps + 10
     if e.fits or not (any(clues) or e.learns_anew or max(gain, born) > 1.0):
         return None
@@ -261,13 +271,21 @@ def over_clipped(e: Evidence) -> Verdict | None:
         norm = max((look.gradient for look in e.fresh.layers), default=0.0)
     factor = threshold / max(norm, 1e-30)
     gain = lift(e.lab.run(unclipped=True), e.lab.run())
-    if factor > 0.3 or gain < 0.05:
+    rates = e.by_epoch.get("clip_rate", [])
+    often = float(np.mean(rates[len(rates) // 2 :])) if len(rates) else 1.0
+    if factor > 0.3 or gain < 0.05 or often < 0.9:
         return None
     return verdict(
         "over_clipped",
         min(0.96, 0.45 + 0.2 * -np.log10(factor) + 0.2 * min(gain, 1.0)),
         f"Clipping to {threshold:g} shortens steps to {factor:.1%} of the gradient's length.",
-        {"threshold": threshold, "norm": norm, "factor": factor, "gain_without": gain},
+        {
+            "threshold": threshold,
+            "norm": norm,
+            "factor": factor,
+            "share_of_steps": often,
+            "gain_without": gain,
+        },
         (Edit("clipping", {"global_clipnorm": 1.0}), Edit("clipping", {})),
         "optimizer=SGD(learning_rate, global_clipnorm=1.0)",
         "Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063",
