@@ -65,6 +65,12 @@ BEFORE = (
     "unscaled_inputs", "unscaled_targets", "constant_columns", "leaking_columns",
 )  # fmt: skip
 _UNTRAINED = 0.8
+# With these a network does not even do well on the rows that it was trained on.
+UNFIT = (
+    "vanishing_gradient", "dying_units", "learning_rate_too_low",
+    "oscillation", "optimizer_state", "over_regularized", "over_clipped", "too_few_epochs",
+)  # fmt: skip
+_BY_HEART = 0.6
 
 _DATA = "unscaled_inputs", "unscaled_targets", "constant_columns", "output_loss_mismatch"
 CAUSES = {
@@ -107,6 +113,8 @@ def verdicts(e: Evidence) -> tuple[Verdict, ...]:
     if e.trained:
         short = shortfall(e)
         least = needed(short) if short > 0.01 else 2.0
+        if e.fits:  # then rows that were learned by heart are the likeliest cause
+            least = max(least, _BY_HEART)
         asked = CERTAIN if least > 1.0 else tuple(RULES)
     else:
         least, asked = _UNTRAINED, BEFORE
@@ -114,6 +122,8 @@ def verdicts(e: Evidence) -> tuple[Verdict, ...]:
     for name in asked:
         with np.errstate(all="ignore"):
             verdict = RULES[name](e)
+        if verdict is not None and e.fits and name in UNFIT:
+            verdict = replace(verdict, confidence=0.5 * verdict.confidence)
         if verdict is not None:
             found.append(verdict)
     found = sorted(explained(found), key=lambda v: -v.confidence)

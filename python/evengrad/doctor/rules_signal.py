@@ -272,13 +272,13 @@ def dead_on_arrival(e: Evidence) -> Verdict | None:
 def dying_units(e: Evidence) -> Verdict | None:
     """Lu et al. 2019: units that are zero, with a slope of zero, for every sample."""
     layers = [look for look in e.now.hidden if look.activation not in SQUASHING]
-    shares = {look.name: len(look.dead) / look.units for look in layers}
+    shares = {look.name: idle(look) for look in layers}
     names = [name for name, share in shares.items() if share > 0.3]
     worst = max(shares.values(), default=0.0)
     if not names:
         return None
     mean = float(np.mean(list(shares.values())))
-    born = sum(len(look.dead) for look in e.fresh.hidden) / sum(k.units for k in e.fresh.hidden)
+    born = float(np.mean([idle(look) for look in e.fresh.hidden]))
     return verdict(
         "dying_units",
         min(0.95, 0.2 + 0.75 * worst * (0.5 + 0.5 * mean) + 0.3 * (born > 0.2)),
@@ -299,6 +299,11 @@ def dying_units(e: Evidence) -> Verdict | None:
         "Lu, Shin, Su, Karniadakis 2019, arXiv:1903.06733",
         names,
     )
+
+
+def idle(look: Look) -> float:
+    """Share of units that are flat for all rows, or nearly: 85% of zeros begin to count."""
+    return max(len(look.dead) / look.units, (look.zeros - 0.85) / 0.15)
 
 
 def saturation(e: Evidence) -> Verdict | None:

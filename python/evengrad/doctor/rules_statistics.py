@@ -8,6 +8,7 @@ import numpy as np
 
 from evengrad.doctor import _lab
 from evengrad.doctor._verdict import some, verdict
+from evengrad.doctor.rules_steps import outruns_statistics
 from evengrad.doctor.verdicts import Edit, Verdict
 
 if TYPE_CHECKING:
@@ -28,11 +29,10 @@ def lagging_statistics(e: Evidence) -> Verdict | None:
     momenta = [layer.momentum for layer in _lab.normalizations(e.model)]
     confidence = 0.4 + 1.2 * max(gain, 0.0) + 0.15 * min(float(np.log(max(worse, 1.0))), 2.0)
     slow = max(momenta) ** e.steps > 0.05 or max(momenta) > 0.995
-    if slow:
-        confidence += 0.25
+    confidence += 0.25 * slow - 0.25 * outruns_statistics(e)
     return verdict(
         "lagging_statistics",
-        min(confidence, 0.97),
+        min(confidence, 0.97 - 0.25 * outruns_statistics(e)),
         f"Moving statistics of {some(names)} are {np.median(lags):.2g} deviations from those of "
         f"the data; with these the loss is {exact_loss:.3g} instead of {e.loss:.3g}.",
         {

@@ -58,27 +58,41 @@ def still_falling(curve: np.ndarray) -> float:
     return (before - end) / whole if whole > 0.0 else 0.0
 
 
+def lowest(outcomes: dict[float, Outcome]) -> tuple[float, Outcome]:
+    """The best of some short trainings, with the factor of its learning rate."""
+    return min(outcomes.items(), key=lambda pair: np.inf if pair[1].broken else pair[1].loss)
+
+
+def outruns_statistics(e: Evidence) -> bool:
+    """Whether moving statistics lag although they had time: weights move faster than they do."""
+    momenta = [layer.momentum for layer in _lab.normalizations(e.model)]
+    exact_loss, exact_score = e.exact
+    lagging = exact_score - e.score > 0.05 and exact_loss < e.loss
+    return bool(momenta) and lagging and max(momenta) <= 0.99 and e.steps > 500
+
+
 def learning_rate_too_high(e: Evidence) -> Verdict | None:
     """LeCun et al. 1998: steps beyond the curvature make the loss jump or grow."""
     if not e.trained and not e.lab.run().broken:
         return None
-    usual, tenth, hundredth = (e.lab.run(rate=r) for r in (1.0, 0.1, 0.01))
-    best = min((tenth, hundredth), key=lambda o: np.inf if o.broken else o.loss)
+    usual, slower = e.lab.run(), {r: e.lab.run(rate=r) for r in (0.1, 0.01)}
+    if all(outcome.broken for outcome in slower.values()):
+        slower[0.001] = e.lab.run(rate=0.001)
+    factor, best = lowest(slower)
+    if best.broken:
+        return None
     gain, fast = lift(best, usual), pace(e)
     calm = 0.5 * lift(e.lab.run(fresh=False, optimizer="fresh", rate=0.1), e.lab.run(fresh=False))
     gain = max(gain, min(calm, 1.0))
     broke = usual.broken or e.model.skipped_steps > 0
-    if gain < 0.1 and not broke and fast < 0.03:
+    ahead = outruns_statistics(e)
+    if gain < 0.1 and not broke and not ahead and fast < 0.03:
         return None
-    confidence = 0.2 + 0.5 * min(max(gain, 0.0), 1.5)
+    confidence = 0.2 + 0.5 * min(max(gain, 0.0), 1.5) + 0.1 * broke + 0.3 * ahead
     if fast > 0.02:
         confidence += 0.1 * np.log10(fast / 0.01)
-    if broke:
-        confidence += 0.1
     confidence = 0.9 if not e.trained else confidence * (1.0 - 0.4 * e.fits)
-    if best.broken:
-        return None
-    rate = rate_of(e) * (0.1 if best is tenth else 0.01)
+    rate = rate_of(e) * factor
     return verdict(
         "learning_rate_too_high",
         min(confidence, 0.95),
@@ -87,8 +101,8 @@ def learning_rate_too_high(e: Evidence) -> Verdict | None:
         {
             "learning_rate": rate_of(e),
             "loss": usual.loss,
-            "loss_at_tenth": tenth.loss,
-            "loss_at_hundredth": hundredth.loss,
+            "loss_at_tenth": slower[0.1].loss,
+            "loss_at_hundredth": slower[0.01].loss,
             "update_to_weight": fast,
             "skipped_steps": e.model.skipped_steps,
         },
@@ -107,7 +121,9 @@ def learning_rate_too_low(e: Evidence) -> Verdict | None:
     if usual.broken:
         return None
     more = {r: e.lab.run(rate=r) for r in (10.0, 100.0)}
-    factor, best = min(more.items(), key=lambda p: np.inf if p[1].broken else p[1].loss)
+    if slow < 1e-5:
+        more[1000.0] = e.lab.run(rate=1000.0)
+    factor, best = lowest(more)
     gain = lift(best, usual)
     if gain < 0.1:
         return None
@@ -300,7 +316,7 @@ def too_few_epochs(e: Evidence) -> Verdict | None:
     longer = e.longer
     gain = lift(longer, e.as_outcome)
     closed = (longer.score - e.reached) / max(e.goal - e.reached, 1e-6)
-    few = e.epochs <= 5
+    few = float(np.clip((12.0 - e.epochs) / 7.0, 0.0, 1.0))
     if gain < 0.05 and not few:
         return None
     confidence = 0.15 + 0.3 * min(max(closed, 0.0), 1.0) + 0.35 * few + 0.1 * min(falling, 1.0)
