@@ -98,6 +98,4 @@ class Examined(Compiled):
         from evengrad.doctor import probe
 
         with self._lock:
-            return probe.report_on(
-                self._patient, x, y, sample_weight, validation_data, batch_size
-            )
+            return probe.report_on(self._patient, x, y, sample_weight, validation_data, batch_size)

@@ -83,8 +83,8 @@ def _explained_by_lines(column: F64, values: F64, bins: NDArray[np.intp]) -> flo
     number = np.maximum(1.0, np.bincount(bins[fit], minlength=count))
 
     def mean(of: F64) -> F64:
-        sums: F64 = np.bincount(bins[fit], of[fit], minlength=count)
-        return sums / number
+        found: F64 = np.bincount(bins[fit], of[fit], minlength=count) / number
+        return found
 
     center = mean(column)
     best = 0.0

@@ -112,9 +112,7 @@ class Lab:
         From a model to data loss and score.
     """
 
-    def __init__(
-        self, model: Sequential, data: Data, batch: int, steps: int, judge: Judge
-    ) -> None:
+    def __init__(self, model: Sequential, data: Data, batch: int, steps: int, judge: Judge) -> None:
         self.model, self.data, self.judge = model, data, judge
         self.batch = min(batch, len(data.x))
         each = -(-len(data.x) // self.batch)

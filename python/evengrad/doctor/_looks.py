@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from evengrad import _data, _recording, _stack
 from evengrad._program import Program
-from evengrad.activations.base import ROW_BY_ROW, Spec, apply
+from evengrad.activations.base import Spec
+from evengrad.doctor import _slopes
 from evengrad.errors import NonFiniteError
-from evengrad.initializers import calculate_gain
-from evengrad.layers.activation import Activation, PReLU
 from evengrad.layers.base import Layer
 from evengrad.layers.batch_normalization import BatchNormalization
 from evengrad.layers.dense import Dense
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-FLAT_SLOPE = 0.01  # of the steepest: below it a unit counts as saturated
 _BINS = 32
 
 
@@ -114,65 +112,6 @@ def walk(parts: Sequence[Any], x: F32, depth: int = 0) -> Iterator[tuple[Layer, 
         x = y
 
 
-def values(activation: Any, z: F32) -> F32:
-    """Return f(z)."""
-    if not isinstance(activation, Spec):
-        return np.asarray(activation.call(z), np.float32)
-    return apply(activation, z)
-
-
-def slopes(activation: Any, z: F32) -> F32 | None:
-    """Return f'(z); None where it goes row by row."""
-    if not isinstance(activation, Spec):
-        return np.asarray(activation.slope(z, activation.call(z)), np.float32)
-    if activation.name in ROW_BY_ROW:
-        return None
-    if activation.name == "linear":
-        return np.ones_like(z)
-    rows = z.reshape(-1, z.shape[-1]) if z.ndim else z.reshape(1, 1)
-    program = Program(len(rows), training=True)
-    source = program.tensor(rows.shape[1])
-    source[...] = rows
-    activation.record(program, source, activation)
-    ones = program.like(source)
-    ones[...] = 1.0
-    made = activation.record_backward(program, ones, activation)
-    program.run(len(rows))
-    return np.array(made).reshape(z.shape)
-
-
-def activation_of(layer: Layer) -> Any:
-    """Return what an activation layer applies, as far as one function of all units says it."""
-    if isinstance(layer, PReLU):
-        slope = 0.0 if layer.alpha is None else float(np.abs(layer.alpha.numpy()).mean())
-        return Spec("leaky_relu", (slope,))
-    return layer.activation if isinstance(layer, Activation) else None
-
-
-def name_of(activation: Any) -> str:
-    """Return what a report calls it."""
-    return activation.name if isinstance(activation, Spec) else type(activation).__name__
-
-
-def gain_of(activation: Any) -> float:
-    """Return the gain that suits it, or 1 where there is none."""
-    if isinstance(activation, Spec) and activation.name in ("sigmoid", "softplus", "hard_sigmoid"):
-        return 1.0 / _steepness(activation)
-    try:
-        return calculate_gain(activation)
-    except (TypeError, ValueError):
-        return 1.0
-
-
-def _steepness(activation: Spec) -> float:
-    """Root mean square of the slope for normal inputs: outputs that are all positive tell little."""
-    z = np.linspace(-4.0, 4.0, 801, dtype=np.float32)[:, None]
-    slope = slopes(activation, z)
-    assert slope is not None
-    weight = np.exp(-0.5 * z.astype(np.float64) ** 2)
-    return float(np.sqrt((weight * slope.astype(np.float64) ** 2).sum() / weight.sum()))
-
-
 @dataclass
 class _Block:
     """A Dense with what follows it up to the next one."""
@@ -190,8 +129,8 @@ class _Block:
         """Take note of one layer behind."""
         if isinstance(layer, BatchNormalization | LayerNormalization):
             self.normalized = self.normalized or ("after" if self.activation else "before")
-        elif self.activation is None and activation_of(layer) is not None:
-            self.activation, self.z, self.y = activation_of(layer), x, y
+        elif self.activation is None and _slopes.activation_of(layer) is not None:
+            self.activation, self.z, self.y = _slopes.activation_of(layer), x, y
 
 
 def _own(block: _Block) -> None:
@@ -267,10 +206,10 @@ def _look_of(block: _Block, gradients: dict[str, float], last: Dense | None) -> 
     assert layer.kernel is not None
     kernel = layer.kernel.numpy().astype(np.float64)
     activation = block.activation or Spec("linear")
-    gain = gain_of(activation)
+    gain = _slopes.gain_of(activation)
     z = block.z if block.z is not None else block.outputs
     y = block.y if block.y is not None else block.outputs
-    saturated, dead = _flatness(activation, z, y)
+    saturated, dead = _slopes.flatness(activation, z, y)
     rows = y.reshape(-1, y.shape[-1]).astype(np.float64)
     finite = rows[np.isfinite(rows)]
     counts, edges = _histogram(finite)
@@ -280,7 +219,7 @@ def _look_of(block: _Block, gradients: dict[str, float], last: Dense | None) -> 
         path=layer.kernel.path,
         units=layer.units,
         fan_in=kernel.shape[0],
-        activation=name_of(activation),
+        activation=_slopes.name_of(activation),
         gain=gain,
         hidden=layer is not last,
         skipped=block.depth > 0,
@@ -313,23 +252,6 @@ def _histogram(values: F64) -> tuple[NDArray[np.intp], F64]:
     return np.histogram(values, _BINS, (low, high))
 
 
-def _flatness(activation: Any, z: F32, y: F32) -> tuple[float, tuple[int, ...]]:
-    """Share of flat slopes, and the units that are flat for every row."""
-    slope = slopes(activation, z)
-    if slope is None or not np.isfinite(slope).all():
-        return float("nan"), ()
-    rows = np.abs(slope.reshape(-1, slope.shape[-1]))
-    steepest = max(float(rows.max()), _steepest(activation))
-    flat = rows < FLAT_SLOPE * steepest
-    return float(flat.mean()), tuple(np.flatnonzero(flat.all(axis=0)).tolist())
-
-
-def _steepest(activation: Any) -> float:
-    z = np.linspace(-3.0, 3.0, 301, dtype=np.float32)[:, None]
-    slope = slopes(activation, z)
-    return 1.0 if slope is None else float(np.abs(slope).max())
-
-
 def _copies(kernel: F64) -> int:
     """Number of columns that another column is equal to, up to a millionth of its size."""
     if kernel.shape[1] < 2:
@@ -339,7 +261,7 @@ def _copies(kernel: F64) -> int:
         return kernel.shape[1]
     same = np.round(kernel.T / (size * 1e-6)).astype(np.int64)
     _, counts = np.unique(same, axis=0, return_counts=True)
-    return int(counts[counts > 1].sum())
+    return sum(count for count in counts.tolist() if count > 1)
 
 
 def _lags(model: Sequential, x: F32) -> tuple[tuple[str, float], ...]:

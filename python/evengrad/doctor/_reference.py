@@ -13,7 +13,6 @@ from evengrad import losses
 from evengrad.doctor._lab import draws
 
 if TYPE_CHECKING:
-    from evengrad._data import Data
     from evengrad.models import Sequential
 
 F32 = NDArray[np.float32]
@@ -60,16 +59,13 @@ def task_of(loss: losses.Loss, y: NDArray[Any], outputs: int) -> Task | None:
     if rows.ndim > 2:
         return None
     rows = rows.reshape(len(rows), -1)
-    levels = np.unique(rows[:, 0]) if rows.shape[1] == 1 else np.unique(rows)
+    columns, of_classes = rows.shape[1], isinstance(loss, _CLASSES)
+    levels = np.unique(rows)
     two = len(levels) == 2 and set(levels.tolist()) <= {-1.0, 0.0, 1.0}
-    if rows.shape[1] > 1 and two and np.all(rows.sum(axis=1) == rows.max(axis=1)):
-        return Task(rows.shape[1], rows.argmax(axis=1))  # one-hot
-    if rows.shape[1] == 1 and two:
-        return Task(2, (rows[:, 0] > levels.mean()).astype(np.intp))
-    if isinstance(loss, _CLASSES) and rows.shape[1] > 1:
-        return Task(rows.shape[1], rows.argmax(axis=1))
-    if isinstance(loss, _CLASSES) and len(levels) <= 2:
-        return Task(2, (rows[:, 0] > 0.5).astype(np.intp))
+    if columns > 1 and (of_classes or (two and bool(np.all(rows.sum(axis=1) == 1.0)))):
+        return Task(columns, rows.argmax(axis=1))  # one-hot, or near it
+    if columns == 1 and (two or of_classes):
+        return Task(2, (rows[:, 0] > (levels[0] + levels[-1]) / 2.0).astype(np.intp))
     return Task(0, values=rows)
 
 
@@ -159,7 +155,9 @@ def train_reference(task: Task, x: F32, width: int, seed: int) -> Reference:
         seen.append((_judged(truth[kept], both[0]), _judged(truth[kept], both[1])))
     unseen = [_judged(truth, given) for given in answers]
     best = int(unseen[1] > unseen[0])
-    return Reference(float(np.mean(seen, axis=0)[best]), unseen[best], task.chance, len(x), task.classes)
+    return Reference(
+        float(np.mean(seen, axis=0)[best]), unseen[best], task.chance, len(x), task.classes
+    )
 
 
 def _lines(x: F32, truth: NDArray[Any], outputs: int) -> Callable[[F32], F32]:

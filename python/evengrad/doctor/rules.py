@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evengrad.doctor import rules_data, rules_signal, rules_statistics, rules_steps
+from evengrad.doctor import rules_data, rules_limits, rules_signal, rules_statistics, rules_steps
 from evengrad.doctor._reference import doubt_of
 from evengrad.doctor.rules_during import during
 from evengrad.doctor.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from evengrad.doctor.probe import Evidence
+    from evengrad.doctor._evidence import Evidence
 
 __all__ = ["RULES", "during", "shortfall", "verdicts"]
 
@@ -45,8 +45,8 @@ RULES: dict[str, Rule] = {
         rules_data.constant_columns,
         rules_data.leaking_columns,
         rules_data.labels_not_learnable,
-        rules_steps.over_regularized,
-        rules_steps.over_clipped,
+        rules_limits.over_regularized,
+        rules_limits.over_clipped,
         rules_statistics.lagging_statistics,
         rules_statistics.small_batches,
         rules_steps.too_few_epochs,

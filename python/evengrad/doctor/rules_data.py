@@ -12,7 +12,7 @@ from evengrad.doctor._verdict import verdict
 from evengrad.doctor.verdicts import Edit, Verdict
 
 if TYPE_CHECKING:
-    from evengrad.doctor.probe import Evidence
+    from evengrad.doctor._evidence import Evidence
 
 _RANGES = {
     "sigmoid": (0.0, 1.0),

@@ -20,7 +20,7 @@ _NONE = 1e-30
 
 @dataclass(frozen=True)
 class Watched:
-    """Series of a training, and what `Health` does not know: the clip threshold, sizes of layers."""
+    """Series of a training, and what they do not tell: clip threshold, sizes of layers."""
 
     health: Health
     clip: float | None = None

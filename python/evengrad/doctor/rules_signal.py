@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad.doctor import _looks
+from evengrad.doctor import _slopes
 from evengrad.doctor._depth import field_of
 from evengrad.doctor._verdict import some, verdict
 from evengrad.doctor.verdicts import Edit, Verdict
 
 if TYPE_CHECKING:
+    from evengrad.doctor._evidence import Evidence
     from evengrad.doctor._looks import Look, Looked
-    from evengrad.doctor.probe import Evidence
 
 F64 = NDArray[np.float64]
 
@@ -63,10 +63,10 @@ def depth_limit(looked: Looked) -> float:
         return float("inf")
 
     def function(z: F64) -> F64:
-        return _looks.values(applied, z.astype(np.float32)).astype(np.float64)
+        return _slopes.values(applied, z.astype(np.float32)).astype(np.float64)
 
     def slope(z: F64) -> F64:
-        found = _looks.slopes(applied, z.astype(np.float32))
+        found = _slopes.slopes(applied, z.astype(np.float32))
         return np.ones_like(z) if found is None else found.astype(np.float64)
 
     return field_of(function, slope, weight, bias).depth
@@ -90,13 +90,14 @@ def vanishing_gradient(e: Evidence) -> Verdict | None:
     if abs(compounded(e.fresh)) > 1.0 and not squashes(e.fresh):
         confidence *= 0.85  # the cause is another
     names = [look.name for look in layers]
+    trainable = ""
+    if limit < len(layers):
+        trainable = f"; trainable to about {limit:.0f} layers, this has {len(layers)}"
     return verdict(
         "vanishing_gradient",
         min(confidence, 0.96),
         f"Gradients lose {decades:.1f} decades on the way from {names[-1]} to {names[0]}, "
-        f"{slope:.2f} at each layer"
-        + (f"; trainable to about {limit:.0f} layers, this has {len(layers)}." if limit < len(layers)
-           else "."),
+        f"{slope:.2f} at each layer{trainable}.",
         {
             "decades": decades,
             "decades_per_layer": slope,

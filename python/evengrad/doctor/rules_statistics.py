@@ -12,7 +12,7 @@ from evengrad.doctor.rules_steps import outruns_statistics
 from evengrad.doctor.verdicts import Edit, Verdict
 
 if TYPE_CHECKING:
-    from evengrad.doctor.probe import Evidence
+    from evengrad.doctor._evidence import Evidence
 
 
 def lagging_statistics(e: Evidence) -> Verdict | None:

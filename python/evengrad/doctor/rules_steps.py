@@ -1,4 +1,4 @@
-"""Diseases of the steps: learning rate, state of the optimizer, penalties, clipping, epochs."""
+"""Diseases of the steps: learning rate, oscillation, state of the optimizer, epochs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evengrad.doctor import _lab
-from evengrad.doctor._verdict import some, verdict
+from evengrad.doctor._verdict import verdict
 from evengrad.doctor.rules_signal import rate_of
 from evengrad.doctor.verdicts import Edit, Verdict
-from evengrad.layers.dropout import AlphaDropout, Dropout, GaussianDropout
 
 if TYPE_CHECKING:
+    from evengrad.doctor._evidence import Evidence
     from evengrad.doctor._lab import Outcome
-    from evengrad.doctor.probe import Evidence
 
 HEAVY = 0.97  # momentum that goes on for more than some thirty steps
 
@@ -177,7 +176,7 @@ def oscillation(e: Evidence) -> Verdict | None:
 
 
 def optimizer_state(e: Evidence) -> Verdict | None:
-    """Reddi et al. 2018: moments that do not fit the gradients there are, or an epsilon above them."""
+    """Reddi et al. 2018: moments, or an epsilon, that do not fit the gradients."""
     epsilon = float(getattr(e.optimizer, "epsilon", 0.0))
     roots, means, gradients = _moments(e)
     swamped = epsilon / max(roots, 1e-30) if epsilon >= 1e-4 else 0.0
@@ -234,80 +233,6 @@ def _moments(e: Evidence) -> tuple[float, float, float]:
     return middle[0], middle[1], middle[2]
 
 
-def over_regularized(e: Evidence) -> Verdict | None:
-    """Krogh, Hertz 1991; Srivastava et al. 2014: penalties or noise outweigh the loss."""
-    penalty = float(sum(e.model.losses))
-    decay = float(e.optimizer.weight_decay or 0.0) * rate_of(e)
-    rates = [
-        layer.rate
-        for layer in _lab.leaves(e.model)
-        if isinstance(layer, Dropout | AlphaDropout | GaussianDropout)
-    ]
-    dropped = max(rates, default=0.0)
-    share = penalty / (abs(e.loss) + penalty) if penalty > 0.0 else 0.0
-    strict = _penalized(e)
-    if share < 0.05 and dropped < 0.3 and decay * e.steps < 1.0 and not strict:
-        return None
-    gain = lift(e.lab.run(free=True), e.lab.run())
-    strong = max(share, decay / 0.01, (dropped - 0.3) / 0.4)
-    confidence = 0.2 + 0.35 * min(strong, 1.0) + 0.25 * strict + 0.4 * min(max(gain, 0.0), 1.0)
-    return verdict(
-        "over_regularized",
-        min(confidence, 0.96),
-        f"Penalties are {share:.0%} of the loss, dropout up to {dropped:g}, decay "
-        f"{decay:.1e} a step; without them a short training ends {np.exp(min(gain, 9.0)):.2g} times lower.",
-        {
-            "penalty": penalty,
-            "data_loss": e.loss,
-            "dropout": dropped,
-            "decay_a_step": decay,
-            "gain_without": gain,
-        },
-        (Edit("regularization", 0.1), Edit("regularization", 0.0)),
-        "kernel_regularizer=None, Dropout(0.1), weight_decay=None",
-        "Krogh, Hertz 1991, https://papers.nips.cc/paper/563; Srivastava et al. 2014, "
-        "https://jmlr.org/papers/v15/srivastava14a.html",
-    )
-
-
-def _penalized(e: Evidence) -> bool:
-    """Whether a penalty is as strong as an L2 of 0.05, which leaves a kernel no gradient to resist."""
-    found = [v.regularizer for v in e.model.variables if v.regularizer is not None]
-    return any(max(getattr(r, "l1", 0.0), getattr(r, "l2", 0.0)) >= 0.05 for r in found)
-
-
-def over_clipped(e: Evidence) -> Verdict | None:
-    """Pascanu et al. 2013: clipping shortens almost every step, by much."""
-    kind, threshold = e.optimizer.clip
-    if kind == "none" or not threshold > 0.0:
-        return None
-    squares = [look.gradient**2 * look.units * look.fan_in for look in e.fresh.layers]
-    norm = float(np.sqrt(np.nansum(squares)))
-    if kind == "value":
-        norm = max((look.gradient for look in e.fresh.layers), default=0.0)
-    factor = threshold / max(norm, 1e-30)
-    gain = lift(e.lab.run(unclipped=True), e.lab.run())
-    rates = e.by_epoch.get("clip_rate", [])
-    often = float(np.mean(rates[len(rates) // 2 :])) if len(rates) else 1.0
-    if factor > 0.3 or gain < 0.05 or often < 0.9:
-        return None
-    return verdict(
-        "over_clipped",
-        min(0.96, 0.45 + 0.2 * -np.log10(factor) + 0.2 * min(gain, 1.0)),
-        f"Clipping to {threshold:g} shortens steps to {factor:.1%} of the gradient's length.",
-        {
-            "threshold": threshold,
-            "norm": norm,
-            "factor": factor,
-            "share_of_steps": often,
-            "gain_without": gain,
-        },
-        (Edit("clipping", {"global_clipnorm": 1.0}), Edit("clipping", {})),
-        "optimizer=SGD(learning_rate, global_clipnorm=1.0)",
-        "Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063",
-    )
-
-
 def too_few_epochs(e: Evidence) -> Verdict | None:
     """Prechelt 1998: training ended while the loss still fell."""
     if not e.trained or e.fits:
@@ -336,6 +261,3 @@ def too_few_epochs(e: Evidence) -> Verdict | None:
         "model.fit(x, y, epochs=5 * epochs)",
         "Prechelt 1998, doi:10.1007/3-540-49430-8_3",
     )
-
-
-_ = some
