@@ -258,7 +258,7 @@ def _copies(kernel: F64) -> int:
         return 0
     size = np.abs(kernel).max()
     if size == 0.0:
-        return kernel.shape[1]
+        return int(kernel.shape[1])
     same = np.round(kernel.T / (size * 1e-6)).astype(np.int64)
     _, counts = np.unique(same, axis=0, return_counts=True)
     return sum(count for count in counts.tolist() if count > 1)
