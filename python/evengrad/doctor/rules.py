@@ -76,7 +76,7 @@ _DATA = "unscaled_inputs", "unscaled_targets", "constant_columns", "output_loss_
 CAUSES = {
     "learning_rate_too_high": _DATA,
     "learning_rate_too_low": _DATA,
-    "dying_units": (*_DATA, "learning_rate_too_high", "oscillation"),
+    "dying_units": (*_DATA, "learning_rate_too_high", "oscillation", "exploding_gradient"),
     "saturation": (*_DATA, "learning_rate_too_high", "optimizer_state"),
     "exploding_gradient": ("unscaled_inputs", "unscaled_targets"),
     "optimizer_state": (*_DATA, "over_regularized"),

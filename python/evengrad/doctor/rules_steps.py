@@ -78,8 +78,8 @@ def learning_rate_too_high(e: Evidence) -> Verdict | None:
     if all(outcome.broken for outcome in slower.values()):
         slower[0.001] = e.lab.run(rate=0.001)
     factor, best = lowest(slower)
-    if best.broken:
-        return None
+    if best.broken and e.fresh.broken:
+        return None  # whatever the rate
     gain, fast = lift(best, usual), pace(e)
     calm = 0.5 * lift(e.lab.run(fresh=False, optimizer="fresh", rate=0.1), e.lab.run(fresh=False))
     gain = max(gain, min(calm, 1.0))
@@ -90,13 +90,17 @@ def learning_rate_too_high(e: Evidence) -> Verdict | None:
     confidence = 0.2 + 0.5 * min(max(gain, 0.0), 1.5) + 0.1 * broke + 0.3 * ahead
     if fast > 0.02:
         confidence += 0.1 * np.log10(fast / 0.01)
+    if best.broken:
+        confidence = 0.7
     confidence = 0.9 if not e.trained else confidence * (1.0 - 0.4 * e.fits)
     rate = rate_of(e) * factor
     return verdict(
         "learning_rate_too_high",
         min(confidence, 0.95),
-        f"At a learning rate of {rate:.3g} a short training ends {np.exp(min(gain, 9.0)):.2g} "
-        f"times lower than at {rate_of(e):.3g}.",
+        f"At a learning rate of {rate_of(e):.3g} the loss is not finite after a few steps."
+        if usual.broken
+        else f"At a learning rate of {rate:.3g} a short training ends "
+        f"{np.exp(min(max(gain, 0.0), 9.0)):.2g} times lower than at {rate_of(e):.3g}.",
         {
             "learning_rate": rate_of(e),
             "loss": usual.loss,
@@ -235,7 +239,7 @@ def _moments(e: Evidence) -> tuple[float, float, float]:
 
 def too_few_epochs(e: Evidence) -> Verdict | None:
     """Prechelt 1998: training ended while the loss still fell."""
-    if not e.trained or e.fits:
+    if not e.trained or e.fits or e.steps < e.planned:
         return None
     falling = still_falling(e.curve) if len(e.curve) >= 6 else 1.0
     longer = e.longer
