@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -70,10 +71,8 @@ def network(
 
 
 def trained(model: Model, x: Any, y: Any, epochs: int = 60, batch: int = 32) -> Model:
-    try:
+    with contextlib.suppress(keras.NonFiniteError):
         model.fit(x, y, batch, epochs, verbose=0)
-    except keras.NonFiniteError:
-        pass
     return model
 
 
@@ -515,9 +514,7 @@ def test_arguments_have_words() -> None:
 
 
 def test_a_program_that_does_not_ask_does_not_load_it() -> None:
-    script = (
-        "import sys, evengrad; print([n for n in sys.modules if 'doctor.r' in n or 'probe' in n])"
-    )
+    script = "import sys, evengrad; evengrad.models; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )

@@ -26,10 +26,14 @@ def lagging_statistics(e: Evidence) -> Verdict | None:
     if not (gain > 0.02 or worse > 1.3) or float(np.median(lags)) < 0.1:
         return None
     names = [name for name, value in e.now.statistics if value > 0.1]
-    momenta = [layer.momentum for layer in _lab.normalizations(e.model)]
+    found = _lab.normalizations(e.model)
+    momenta = [layer.momentum for layer in found]
     confidence = 0.4 + 1.2 * max(gain, 0.0) + 0.15 * min(float(np.log(max(worse, 1.0))), 2.0)
-    slow = max(momenta) ** e.steps > 0.05 or max(momenta) > 0.995
+    slow = any(not one.debias and one.momentum**e.steps > 0.05 for one in found)
+    slow = slow or max(momenta) > 0.995
     confidence += 0.25 * slow - 0.25 * outruns_statistics(e)
+    if e.goal > e.score:  # how much of what is missing they bring back
+        confidence *= 0.5 + 0.5 * float(np.clip(gain / (e.goal - e.score), 0.0, 1.0))
     return verdict(
         "lagging_statistics",
         min(confidence, 0.97 - 0.25 * outruns_statistics(e)),

@@ -190,13 +190,14 @@ def optimizer_state(e: Evidence) -> Verdict | None:
     gain = lift(anew, now)
     born = lift(e.lab.run(), e.as_outcome)
     heavy = float(getattr(e.optimizer, "momentum", 0.0)) > HEAVY  # see oscillation
-    moved = gradients > 0.0  # else units are dead, and nothing can be compared
+    # Where units have died or are flat, gradients are small for another reason.
+    moved = gradients > 1e-3 * float(np.median([look.gradient for look in e.fresh.layers] or [0.0]))
     clues = [swamped > 3.0, stale > 300.0 and moved, pushed > 30.0 and moved and not heavy]
     came = e.optimizer.iterations > 1.5 * e.steps + 10
     if e.fits or not (any(clues) or e.learns_anew or max(gain, born) > 1.0):
         return None
     confidence = 0.15 + 0.5 * any(clues) + 0.15 * min(max(gain, 0.0), 1.0)
-    confidence += (0.4 + 0.2 * came) * e.learns_anew * min(max(born, 0.0), 1.0)
+    confidence += 0.2 * came + 0.4 * e.learns_anew * min(max(born, 0.0), 1.0)
     return verdict(
         "optimizer_state",
         min(confidence, 0.95),
