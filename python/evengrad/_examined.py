@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from evengrad._compiled import Compiled
 
 if TYPE_CHECKING:
+    from evengrad.doctor.report import Report
     from evengrad.models import Sequential
 
 
@@ -43,3 +44,58 @@ class Examined(Compiled):
 
         with self._lock:
             print(_health_table.text(self.watching.health({})))
+
+    def diagnose(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: tuple[Any, ...] | None = None,
+        batch_size: int | None = None,
+    ) -> Report:
+        """Find out which layers, data or steps are sick, and why; nothing of the model changes.
+
+        Before training: a few batches are passed through it. After training: its score is compared
+        with that of a small healthy network on the same rows, and where it falls short, short
+        trainings of copies tell causes apart. At most 1,000 of the rows are used.
+
+        Parameters
+        ----------
+        x, y, sample_weight : array_like
+            What it is, or is to be, trained on; as for `fit`.
+        validation_data : (x, y) or (x, y, sample_weight), optional
+            Rows that it was not trained on. Default: the validation scores of the last `fit`.
+        batch_size : int, optional
+            Of the training. Default: that of the last `fit`, else 32.
+
+        Returns
+        -------
+        Report
+            Verdicts, the most likely first: none for a healthy network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the model is not compiled, or the data do not fit.
+
+        Notes
+        -----
+        The same model and data give the same report. `evengrad.doctor.DISEASES` lists what may be
+        found; docs/doctor.md says how.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import evengrad as keras
+        >>> hidden = [keras.layers.Dense(16, "relu", kernel_initializer="zeros") for _ in range(3)]
+        >>> model = keras.Sequential([*hidden, keras.layers.Dense(1)])
+        >>> model.compile("adam", "mse")
+        >>> x = np.random.default_rng(0).standard_normal((64, 4))
+        >>> report = model.diagnose(x, x[:, 0])
+        >>> report.healthy, report.verdicts[0].disease
+        (False, 'symmetric_initialization')
+        """
+        from evengrad.doctor import probe
+
+        with self._lock:
+            return probe.report_on(self._patient, x, y, sample_weight, validation_data, batch_size)
