@@ -56,7 +56,9 @@ def rich() -> keras.Sequential:
             layers.Dense(6, "sigmoid", kernel_regularizer="l2", name="first"),
             layers.Dropout(0.5),
             Twice(),
-            layers.Residual([layers.Dense(6, "relu"), layers.BatchNormalization(), layers.Dense(6)]),
+            layers.Residual(
+                [layers.Dense(6, "relu"), layers.BatchNormalization(), layers.Dense(6)]
+            ),
             keras.Sequential([layers.Dense(5), layers.LeakyReLU()]),
             layers.Dense(1, name="last"),
         ]
@@ -144,7 +146,13 @@ def test_initializer_and_biases() -> None:
 )  # fmt: skip
 def test_batch_normalization(where: str, expected: list[str]) -> None:
     model = keras.Sequential(
-        [keras.Input((4,)), layers.Dense(3, "tanh"), layers.Dense(3), layers.ReLU(), layers.Dense(1)]
+        [
+            keras.Input((4,)),
+            layers.Dense(3, "tanh"),
+            layers.Dense(3),
+            layers.ReLU(),
+            layers.Dense(1),
+        ]
     )
     model.compile("sgd", "mse")
     made = applied(model, Edit("batch_normalization", where))
@@ -250,11 +258,16 @@ def test_regularization() -> None:
 def test_training() -> None:
     made, arguments = edits.apply(
         rich(),
-        [Edit("epochs", 2.5), Edit("batch_size", 5), Edit("learning_rate", 0.5), Edit("clipping", {})],
+        [
+            Edit("epochs", 2.5),
+            Edit("batch_size", 5),
+            Edit("learning_rate", 0.5),
+            Edit("clipping", {}),
+        ],
         epochs=3,
     )
     assert arguments == {"epochs": 8, "batch_size": 5}
-    assert made.optimizer.learning_rate == 0.5
+    assert made.optimizer.learning_rate == 0.125
     assert made.optimizer.clip[0] == "none"
 
 

@@ -91,7 +91,7 @@ class Examined(Compiled):
         >>> result.improved, result.after > 0.9, [edit.kind for edit in result.edits]
         (True, True, ['initializer'])
         """
-        from evengrad.doctor.cures import cure
+        from evengrad.doctor.curing import cure
 
         return cure(
             self._patient, x, y, validation_data,

@@ -92,7 +92,7 @@ def _draw_anew(model: Sequential, name: str) -> None:
     for layer in dense[:-1]:
         if not layer.trainable or layer.kernel is None:
             continue
-        start = initializers.get(name)
+        start = initializers.of_layer(name)
         if isinstance(start, initializers.Auto):
             start = start.suited_to(_activation_of(layer, layers))
         layer.kernel.assign(start(layer.kernel.shape))
@@ -221,9 +221,7 @@ class Bedside:
                 warnings.simplefilter("ignore")
                 if edit is not None:
                     change(model, edit, data.x)
-                model.fit(
-                    data.x, data.y, rows, self.patience, verbose=0, sample_weight=data.weight
-                )
+                model.fit(data.x, data.y, rows, self.patience, verbose=0, sample_weight=data.weight)
         except (NonFiniteError, ValueError, TypeError):
             return Score(float("nan"), np.zeros(len(self._judge.held.y)))
         return self._judge(model)

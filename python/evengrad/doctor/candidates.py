@@ -23,6 +23,7 @@ Edits = tuple[Edit, ...]
 
 _RATE = 0.003  # of Adam
 _FEW, _MANY = 150, 600  # steps of a training that is too short, and of one that is not
+_ALMOST_ALL = 0.95
 _BATCHES = 8, 64  # sizes between which nothing speaks against
 
 
@@ -240,7 +241,9 @@ class Menu:
         return float(1.0 / max(0.02, 1.0 - momentum))
 
 
-def leaking_columns(truth: Truth, classes: NDArray[np.intp] | None, most: float = 0.95) -> list[int]:
+def leaking_columns(
+    truth: Truth, classes: NDArray[np.intp] | None, most: float = 0.95
+) -> list[int]:
     """Columns that by themselves say almost all of the targets, where no more than a few do.
 
     Compared by the share of a column's variance between the classes, or by r^2.
@@ -259,7 +262,7 @@ def leaking_columns(truth: Truth, classes: NDArray[np.intp] | None, most: float 
             rows = apart[classes == number]
             explained += len(rows) * np.square(rows.mean(axis=0))
     share = explained / np.where(total > 0.0, total, np.inf)
-    found = np.flatnonzero(share > most)
+    found = np.flatnonzero(share > _ALMOST_ALL)
     return [int(i) for i in found] if len(found) < x.shape[1] else []
 
 

@@ -1,4 +1,4 @@
-"""Judging: held-out scores in terms of the user's metric, and when a difference is more than luck."""
+"""Judging: held-out scores by the user's metric, and when a difference is more than luck."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def classes_of(loss: losses.Loss, y: NDArray[Any], outputs: int) -> NDArray[np.i
 def decisions(loss: losses.Loss, outputs: F64) -> NDArray[np.intp]:
     """Return class numbers that outputs stand for."""
     if outputs.shape[1] > 1:
-        return outputs.argmax(axis=1)
+        largest: NDArray[np.intp] = outputs.argmax(axis=1)
+        return largest
     middle = 0.5
     if isinstance(loss, _HINGES) or getattr(loss, "from_logits", False):
         middle = 0.0
@@ -144,10 +145,12 @@ class Judge:
     def merits_of(self, answers: F64) -> F64:
         """Merits of predictions that no network made: one column a class, or the targets'."""
         if self.classes is not None:
-            return (answers.argmax(axis=1) == self.classes).astype(np.float64)
+            right: F64 = (answers.argmax(axis=1) == self.classes).astype(np.float64)
+            return right
         truth = np.asarray(self.held.y, np.float64).reshape(len(answers), -1)
         errors = np.abs(answers - truth)
-        return -(errors if self._by_distance else np.square(errors)).sum(axis=1)
+        merits: F64 = -(errors if self._by_distance else np.square(errors)).sum(axis=1)
+        return merits
 
     def _merits(self, loss: losses.Loss, rows: F64) -> tuple[F64, float]:
         if self.classes is not None:

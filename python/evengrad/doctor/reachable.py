@@ -53,7 +53,8 @@ def predictions(x: NDArray[Any], targets: F64, asked: NDArray[Any], seed: int = 
         np.exp(-_squared_distances(_standardized(x, asked[piece]), known) / width) @ weights
         for piece in pieces
     ]
-    return np.concatenate(found) + center
+    whole: F64 = np.concatenate(found) + center
+    return whole
 
 
 def _best_ridge(kernel: F64, truth: F64) -> float:
@@ -76,9 +77,11 @@ def _standardized(x: NDArray[Any], rows: NDArray[Any]) -> F64:
     scaled = (np.asarray(rows, np.float64).reshape(len(rows), -1) - whole.mean(axis=0)) / np.where(
         spread > 0.0, spread, np.inf
     )
-    return np.clip(scaled, -1e3, 1e3)
+    bounded: F64 = np.clip(scaled, -1e3, 1e3)
+    return bounded
 
 
 def _squared_distances(a: F64, b: F64) -> F64:
     squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2.0 * (a @ b.T)
-    return np.maximum(squares, 0.0)
+    distances: F64 = np.maximum(squares, 0.0)
+    return distances

@@ -171,7 +171,9 @@ def _normalized(roles: Roles, layer: Config, where: str) -> list[Config]:
         return [layer]
     function, name = function_of(layer), layer["config"]["name"]
     if function is None:
-        return [layer] if where == "after" and kinds & ACTIVATIONS else [layer, _normalization(layer)]
+        return (
+            [layer] if where == "after" and kinds & ACTIVATIONS else [layer, _normalization(layer)]
+        )
     if where == "after":
         return [layer, _normalization(layer)]
     plain = changed(layer, activation="linear", use_bias=False)
@@ -197,7 +199,9 @@ def flattens(layers: Sequence[Config]) -> bool:
     return False
 
 
-def with_output(layers: Sequence[Config], activation: str | None, units: int | None) -> list[Config]:
+def with_output(
+    layers: Sequence[Config], activation: str | None, units: int | None
+) -> list[Config]:
     """Return the last Dense with another activation and size, and no activation behind it."""
     roles = Roles(layers)
 
@@ -258,7 +262,7 @@ def names_made_unique(layers: Sequence[Config], taken: set[str] | None = None) -
         while name in known:
             number += 1
             name = f"{arguments['name']}_{number}"
-        known.add(name)
+        known.add(str(name))
         if own is not None:
             arguments["layers"] = names_made_unique(own, set())
         found.append(layer | {"config": arguments | ({"name": name} if name else {})})

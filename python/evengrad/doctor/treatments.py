@@ -75,7 +75,7 @@ class Treatment:
         return race.spent + race.price(runner) + race.price(healthy) <= race.budget
 
     def _longer(self, runner: Runner) -> Runner:
-        """Let it go on as far as the budget goes, if it is not where it should be and that helps."""
+        """Let it go on as far as the budget goes, if there is something to reach and it helps."""
         if self.judge.is_near(runner.score, self.reach) or runner.plan.recalibrate:
             return runner
         each = runner.plan.epochs / self.race.course.plan.epochs
@@ -132,9 +132,9 @@ class Treatment:
         entered = list(self._entered(most))
         ahead = race.eliminate(entered, [_FIRST], [5])
         for runner in ahead[:2]:
-            if len(runner.edits) == 1 and self._as_good(runner, reference) and race.run(runner):
-                if self._is_enough(runner, reference):
-                    return [runner]
+            ahead_of_all = len(runner.edits) == 1 and self._as_good(runner, reference)
+            if ahead_of_all and race.run(runner) and self._is_enough(runner, reference):
+                return [runner]
         pair = self._pair(ahead)
         return race.eliminate([*ahead, *([pair] if pair else [])], *_LATER)
 
