@@ -267,7 +267,7 @@ def test_training() -> None:
         epochs=3,
     )
     assert arguments == {"epochs": 8, "batch_size": 5}
-    assert made.optimizer.learning_rate == 0.125
+    assert made.optimizer.learning_rate == 0.5
     assert made.optimizer.clip[0] == "none"
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evengrad.doctor import rewriting
-from evengrad.doctor.edits import PROPORTIONAL, Truth, moments_of_targets
 from evengrad.doctor.judging import classes_of
+from evengrad.doctor.scaling import PROPORTIONAL, Truth, moments_of_targets
 from evengrad.doctor.verdicts import Edit
 
 if TYPE_CHECKING:

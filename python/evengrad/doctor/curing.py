@@ -15,8 +15,8 @@ from evengrad.doctor.cures import CureResult, Trial
 from evengrad.doctor.edits import Truth
 from evengrad.doctor.judging import Held, Judge, Score, classes_of
 from evengrad.doctor.plans import Plan
-from evengrad.doctor.reachable import predictions
 from evengrad.doctor.races import Course, Race, Runner
+from evengrad.doctor.reachable import predictions
 from evengrad.doctor.treatments import Treatment
 
 if TYPE_CHECKING:

@@ -26,32 +26,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from evengrad.doctor import rewriting
 from evengrad.doctor.plans import Plan
+from evengrad.doctor.scaling import CLIPPING, Truth, scale_inputs, scale_targets, width_of
 from evengrad.doctor.verdicts import Edit
 
 if TYPE_CHECKING:
     from evengrad.models import Sequential
-
-_CLIPPING = "clipnorm", "clipvalue", "global_clipnorm", "clipping"
-# Of these a gradient times c makes a step times c; all others go by ratios of gradients.
-PROPORTIONAL = {"SGD"}
-_RATES = "initial_learning_rate", "end_learning_rate", "warmup_target", "values"
-# By what power of the scale of targets and outputs the loss grows.
-_POWERS = {"MeanSquaredError": 2, "MeanAbsoluteError": 1, "LogCosh": 1, "Huber": 1}
-_NEAR = 20.0  # times its spread: no number of a column is farther from its mean
-
-
-class Truth(NamedTuple):
-    """Samples and targets that edits look at."""
-
-    x: NDArray[Any] | None = None
-    y: NDArray[Any] | None = None
 
 
 def edited(plan: Plan, edit: Edit, truth: Truth | None = None) -> Plan:
@@ -88,7 +74,7 @@ def _learning_rate(plan: Plan, value: float, truth: Truth) -> Plan:
 
 
 def _clipping(plan: Plan, value: dict[str, Any], truth: Truth) -> Plan:
-    there = {name: None for name in _CLIPPING if name in plan.optimizer["config"]}
+    there = {name: None for name in CLIPPING if name in plan.optimizer["config"]}
     return plan.with_optimizer(**there | value)
 
 
@@ -155,98 +141,13 @@ def _output(plan: Plan, value: dict[str, Any], truth: Truth) -> Plan:
 
 
 def _drop_columns(plan: Plan, value: Sequence[int], truth: Truth) -> Plan:
-    width = _width(plan)
+    width = width_of(plan)
     if not value or width is None:
         return plan
     kept = np.ones(width)
     kept[list(value)] = 0.0
     layer = rewriting.named("Rescaling", "kept_columns", scale=kept.tolist(), offset=0.0)
     return plan.with_layers(rewriting.at_input(plan.layers, layer))
-
-
-def _width(plan: Plan) -> int | None:
-    """Number of columns that the first layers see."""
-    if not plan.model.has_shape or not plan.layers:
-        return None
-    shape = plan.model.sample_shape()
-    return math.prod(shape) if rewriting.flattens(plan.layers) else shape[-1]
-
-
-# -- data
-
-
-def _scale_inputs(plan: Plan, value: bool, truth: Truth) -> Plan:
-    width = _width(plan)
-    if not value or width is None:
-        return plan
-    if truth.x is None:
-        raise ValueError("doctor: expected samples for the edit 'scale_inputs', got none; pass x")
-    mean, variance = _moments_of_columns(truth.x, width)
-    scaled = rewriting.named(
-        "Normalization", "input_scaling", axis=-1, mean=mean.tolist(), variance=variance.tolist()
-    )
-    return plan.with_layers(rewriting.at_input(plan.layers, scaled))
-
-
-def _moments_of_columns(x: ArrayLike, width: int) -> tuple[NDArray[np.float64], ...]:
-    """Mean and variance; of almost constant columns one that keeps all numbers near 0."""
-    rows = np.asarray(x, np.float64).reshape(-1, width)
-    mean = rows.mean(axis=0)
-    apart = rows - mean
-    variance = np.square(apart).mean(axis=0)
-    variance = np.maximum(variance, np.square(np.abs(apart).max(axis=0) / _NEAR))
-    return mean, np.where(variance > 0.0, variance, 1.0)
-
-
-def moments_of_targets(y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of each column of targets."""
-    rows = np.asarray(y, np.float64)
-    rows = rows.reshape(-1, rows.shape[-1] if rows.ndim > 1 else 1)
-    spread = rows.std(axis=0)
-    return rows.mean(axis=0), np.where(spread > 0.0, spread, 1.0)
-
-
-def _scale_targets(plan: Plan, value: bool, truth: Truth) -> Plan:
-    """Outputs s z + m; what multiplies gradients is taken from the steps.
-
-    The squared error of s z + m against t is s^2 times that of z against (t - m) / s. Its gradient
-    by the weights is s^2 times as long, and so is a step of SGD: the learning rate over s^2, with
-    thresholds of clipping times s^2, trains as on scaled targets. Of absolute errors it is s.
-    Adam and its kin divide gradients by their size.
-    """
-    if not value:
-        return plan
-    if truth.y is None:
-        raise ValueError("doctor: expected targets for the edit 'scale_targets', got none; pass y")
-    mean, spread = moments_of_targets(truth.y)
-    power = _POWERS.get(plan.loss["class_name"])
-    if power is None:
-        return plan
-    scaled = rewriting.named(
-        "Rescaling", "output_scaling", scale=spread.tolist(), offset=mean.tolist()
-    )
-    made = plan.with_layers([*plan.layers, scaled])
-    if plan.optimizer["class_name"] not in PROPORTIONAL:
-        return made
-    arguments, factor = plan.optimizer["config"], float(np.mean(spread**power))
-    rate = _scaled_rate(arguments["learning_rate"], 1.0 / factor)
-    bounds = {name: arguments.get(name) for name in _CLIPPING[:-1]}
-    given = {name: bound * factor for name, bound in bounds.items() if bound is not None}
-    return made.with_optimizer(learning_rate=rate, **given)
-
-
-def _scaled_rate(rate: Any, factor: float) -> Any:
-    if isinstance(rate, int | float):
-        return rate * factor
-    if not isinstance(rate, dict):
-        return rate  # a function of the user's own
-    own = dict(rate.get("config", {}))
-    for name in _RATES:
-        if isinstance(own.get(name), list):
-            own[name] = [each * factor for each in own[name]]
-        elif isinstance(own.get(name), int | float):
-            own[name] *= factor
-    return rate | {"config": own}
 
 
 _KINDS: dict[str, Callable[[Plan, Any, Truth], Plan]] = {
@@ -257,8 +158,8 @@ _KINDS: dict[str, Callable[[Plan, Any, Truth], Plan]] = {
     "batch_normalization": _batch_normalization,
     "optimizer": _optimizer,
     "output": _output,
-    "scale_inputs": _scale_inputs,
-    "scale_targets": _scale_targets,
+    "scale_inputs": scale_inputs,
+    "scale_targets": scale_targets,
     "regularization": _regularization,
     "epochs": _epochs,
     "batch_size": _batch_size,
