@@ -15,6 +15,7 @@ from evengrad.doctor.judging import Held, Judge, Score, classes_of
 from evengrad.doctor.plans import Plan
 from evengrad.doctor.races import Course, Race
 from evengrad.doctor.reachable import predictions
+from evengrad.doctor.scaling import Truth
 from harness import F32
 from numpy.typing import NDArray
 
@@ -346,7 +347,7 @@ def test_what_needs_no_network() -> None:
 def race(budget: float) -> Race:
     model = trained(network(), epochs=8)
     of = Judge(model, Held(*HELD), "accuracy")
-    course = Course(Plan.of(model, 8, 32), edits.Truth(X, Y), {}, of, 0)
+    course = Course(Plan.of(model, 8, 32), Truth(X, Y), {}, of, 0)
     return Race(course, budget)
 
 

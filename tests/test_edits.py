@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from evengrad import layers
 from evengrad.doctor import Edit, edits
-from evengrad.doctor.edits import Truth, all_edited, in_order
+from evengrad.doctor.edits import all_edited, in_order
 from evengrad.doctor.plans import Plan
+from evengrad.doctor.scaling import Truth
 from harness import F32, draws
 
 KINDS = {

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from evengrad import _arguments, _data, _random, _validation
 from evengrad.doctor.candidates import Menu, leaking_columns
 from evengrad.doctor.cures import CureResult, Trial
-from evengrad.doctor.edits import Truth
 from evengrad.doctor.judging import Held, Judge, Score, classes_of
 from evengrad.doctor.plans import Plan
 from evengrad.doctor.races import Course, Race, Runner
 from evengrad.doctor.reachable import predictions
+from evengrad.doctor.scaling import Truth
 from evengrad.doctor.treatments import Treatment
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import numpy as np
 from evengrad.doctor import edits as edits_of
 from evengrad.doctor.judging import Judge, Score
 from evengrad.doctor.plans import Plan
+from evengrad.doctor.scaling import Truth
 from evengrad.doctor.verdicts import Edit
 from evengrad.errors import NonFiniteError
 
@@ -29,7 +30,7 @@ class Course:
     """What all runners train on, and how they are scored."""
 
     plan: Plan
-    truth: edits_of.Truth
+    truth: Truth
     fit: dict[str, Any]  # arguments besides epochs and batch_size
     judge: Judge
     seed: int

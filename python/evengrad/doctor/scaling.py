@@ -36,6 +36,7 @@ def width_of(plan: Plan) -> int | None:
 
 
 def scale_inputs(plan: Plan, value: bool, truth: Truth) -> Plan:
+    """A `Normalization` with the moments of the samples, in front."""
     width = width_of(plan)
     if not value or width is None:
         return plan
