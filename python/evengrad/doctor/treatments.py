@@ -22,7 +22,6 @@ _LATER_COST = 2.2
 _FOR_PRUNING = 0.25  # share of what is left
 _MOST, _LEAST = 18, 4  # candidates
 _SIMPLE = 2  # prescriptions that are tried in full at once
-_LONGER = 4  # times as many epochs, at most, beside those there are
 _AS_GOOD = 0.01  # of the score: no difference
 _ABOUT = 0.03  # likewise, where samples do not tell them apart
 _PROBABLY, _SURE = 1.0, 1.64  # standard errors: one in six, one in twenty by luck
@@ -75,15 +74,13 @@ class Treatment:
         return race.spent + race.price(runner) + race.price(healthy) <= race.budget
 
     def _longer(self, runner: Runner) -> Runner:
-        """Let it go on as far as the budget goes, if there is something to reach and it helps."""
-        if self.judge.is_near(runner.score, self.reach) or runner.plan.recalibrate:
-            return runner
-        each = runner.plan.epochs / self.race.course.plan.epochs
-        times = int((self.race.budget - self.race.spent) / each)
-        made = self.race.longer(runner, 1.0 + min(times, _LONGER)) if times else None
-        if made is None or not self.race.run(made):
-            return runner
-        return runner if self._as_good(runner, made) else made
+        """Let it go on twice as long, and again, while that helps and there is more to reach."""
+        while not self.judge.is_near(runner.score, self.reach) and not runner.plan.recalibrate:
+            made = self.race.longer(runner, 2.0)
+            if made is None or not self.race.run(made) or self._as_good(runner, made):
+                break
+            runner = made
+        return runner
 
     def _finished(self, edits: Edits) -> Runner | None:
         runner = self.race.runner(edits)
