@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from evengrad import layers, losses
 from evengrad.doctor import CureResult, Edit, edits
+from evengrad.doctor.heads import fitting
 from evengrad.doctor.judging import Held, Judge, Score, classes_of
 from evengrad.doctor.plans import Plan
 from evengrad.doctor.races import Course, Race
@@ -405,3 +406,37 @@ def test_elimination_keeps_the_best() -> None:
     assert left[0].finished
     assert sorted(r.epochs for r in runners) == [2, 2, 8, 8]
     assert of.spent == pytest.approx(sum(r.epochs for r in runners) / 8)
+
+
+# Heads
+
+
+@pytest.mark.parametrize(
+    ("activation", "units", "loss", "y", "expected"),
+    [
+        ("sigmoid", 1, "mse", [3.0, 9.0, 4.0], (None, "MeanSquaredError", 1)),
+        (None, 1, "mse", [3.0, 9.0, 4.0], None),
+        (None, 1, "mae", [3.0, 9.0, 4.0], None),
+        ("exponential", 1, "poisson", [3.0, 9.0, 4.0], None),
+        (None, 1, "binary_crossentropy", [0.0, 1.0, 1.0], ("sigmoid", "BinaryCrossentropy", 1)),
+        ("sigmoid", 1, "mse", [0.0, 1.0, 1.0], ("sigmoid", "BinaryCrossentropy", 1)),
+        ("sigmoid", 1, "binary_crossentropy", [0.0, 1.0, 1.0], None),
+        (None, 1, losses.BinaryCrossentropy(from_logits=True), [0.0, 1.0, 1.0], None),
+        (None, 1, "hinge", [-1.0, 1.0, 1.0], None),
+        ("relu", 3, "sparse_categorical_crossentropy", [0, 2, 1],
+         ("softmax", "SparseCategoricalCrossentropy", 3)),
+        ("softmax", 3, "sparse_categorical_crossentropy", [0, 2, 1], None),
+        ("softmax", 2, "mse", [[0.0, 1.0], [1.0, 0.0]], ("softmax", "CategoricalCrossentropy", 2)),
+        ("softmax", 2, "kl_divergence", [[0.1, 0.9], [0.7, 0.3]], None),
+    ],
+)  # fmt: skip
+def test_the_head_that_fits(
+    activation: str | None, units: int, loss: Any, y: Any, expected: Any
+) -> None:
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(units, activation)])
+    model.compile("sgd", loss)
+    truth = np.array(y)
+    assert model.loss is not None
+    found = fitting(Plan.of(model), truth, classes_of(model.loss, truth, units))
+    wanted = expected and dict(zip(("activation", "loss", "units"), expected, strict=True))
+    assert found == wanted

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evengrad.doctor import rewriting
+from evengrad.doctor import heads, rewriting
 from evengrad.doctor.judging import classes_of
 from evengrad.doctor.scaling import PROPORTIONAL, Truth, moments_of_targets
 from evengrad.doctor.verdicts import Edit
@@ -88,9 +88,10 @@ class Menu:
         )
 
     def plain(self) -> Edits:
-        """The same without batch normalization: self-normalizing (arXiv:1706.02515)."""
+        """Another way: self-normalizing (arXiv:1706.02515), of all columns."""
+        kept = (edit for edit in self.repairs() if edit.kind != "drop_columns")
         return (
-            *self.repairs(),
+            *kept,
             Edit("optimizer", self._adam(_RATE / 3.0)),
             Edit("activation", "selu"),
             Edit("initializer", "lecun_normal"),
@@ -111,48 +112,9 @@ class Menu:
         return self.plan.epochs * math.ceil(self._rows / self.plan.batch_size)
 
     def _of_output(self) -> Iterator[Edit]:
-        wanted, last = self._wanted_output(), self.roles.last
-        if last is None or not wanted:
-            return
-        now = {
-            "activation": self._last_activation(),
-            "loss": self.plan.loss["class_name"],
-            "units": last["config"]["units"],
-        }
-        from evengrad import losses
-
-        same = type(losses.get(wanted["loss"])).__name__ == now["loss"]
-        logits = self.plan.loss.get("config", {}).get("from_logits")
-        fits = now["activation"] == (None if logits else wanted["activation"])
-        if not (same and fits and wanted["units"] == now["units"]):
+        wanted = heads.fitting(self.plan, np.asarray(self.truth.y), self.classes)
+        if wanted is not None:
             yield Edit("output", wanted)
-
-    def _wanted_output(self) -> dict[str, Any]:
-        classes, y = self.classes, np.asarray(self.truth.y)
-        if classes is None:
-            width = y.shape[-1] if y.ndim > 1 else 1
-            mse = {"activation": None, "loss": "mean_squared_error", "units": width}
-            good = self.plan.loss["class_name"] in ("Huber", "LogCosh", "MeanAbsoluteError")
-            return mse | {"loss": self.plan.loss["class_name"]} if good else mse
-        count = int(max(classes.max(), 1)) + 1
-        if y.ndim > 1 and y.shape[-1] > 1:
-            return {
-                "activation": "softmax", "loss": "categorical_crossentropy", "units": y.shape[-1]
-            }  # fmt: skip
-        if count == 2 and not self.judge.loss.sparse and y.min() >= 0:
-            return {"activation": "sigmoid", "loss": "binary_crossentropy", "units": 1}
-        if y.min() < 0:
-            return {"activation": None, "loss": "hinge", "units": 1}
-        loss = "sparse_categorical_crossentropy"
-        return {"activation": "softmax", "loss": loss, "units": max(count, self.judge.outputs)}
-
-    def _last_activation(self) -> Any:
-        assert self.roles.last is not None
-        found = rewriting.function_of(self.roles.last)
-        for layer in self.roles.leaves:
-            if rewriting.kind(layer) in rewriting.ACTIVATIONS and self.roles.follows_last(layer):
-                found = layer["config"].get("activation", rewriting.kind(layer).lower())
-        return found
 
     def _of_data(self) -> Iterator[Edit]:
         leaking = leaking_columns(self.truth, self.classes)
