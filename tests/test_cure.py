@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from evengrad import layers, losses
 from evengrad.doctor import CureResult, Edit, edits
+from evengrad.doctor.candidates import Menu
 from evengrad.doctor.heads import fitting
 from evengrad.doctor.judging import Held, Judge, Score, classes_of
 from evengrad.doctor.plans import Plan
 from evengrad.doctor.races import Course, Race
 from evengrad.doctor.reachable import predictions
 from evengrad.doctor.scaling import Truth
+from evengrad.doctor.treatments import Treatment
 from harness import F32
 from numpy.typing import NDArray
 
@@ -145,14 +147,16 @@ def test_a_healthy_network_is_left_alone() -> None:
     assert_same(state(model), before)
 
 
-def test_where_there_is_nothing_to_learn_nothing_is_changed() -> None:
-    y = np.random.default_rng(0).integers(0, 2, len(X)).astype(np.float32)
-    model = network()
+@pytest.mark.parametrize("seed", range(4))
+def test_where_there_is_nothing_to_learn_nothing_is_changed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y, held = (rng.integers(0, 2, 400).astype(np.float32) for _ in range(2))
+    model = network(start="zeros")
     model.compile("adam", "binary_crossentropy")
     model.fit(X, y, epochs=5, verbose=0)
     before = state(model)
-    result = model.cure(X, y, validation_data=(HELD[0], 1.0 - HELD[1][::-1]))
-    assert result.model is model or result.after > result.before
+    result = model.cure(X, y, validation_data=(HELD[0], held), budget=4.0)
+    assert result.model is model
     assert_same(state(model), before)
 
 
@@ -332,14 +336,16 @@ def test_scores_are_those_of_numpy() -> None:
     assert loss == pytest.approx(np.square(error).mean(), rel=1e-6)
 
 
-def test_what_needs_no_network() -> None:
-    """Of a smooth function almost all, of noise nothing."""
+@pytest.mark.parametrize("far", [0.0, 1e6])
+def test_what_needs_no_network(far: float) -> None:
+    """Of a smooth function almost all; of noise nothing; of some noise most."""
     rng = np.random.default_rng(4)
-    x, asked = rng.uniform(-2.0, 2.0, (400, 2)), rng.uniform(-2.0, 2.0, (100, 2))
-    found = predictions(x, np.sin(x), asked)
-    np.testing.assert_allclose(found, np.sin(asked), atol=0.05)
-    noise = rng.standard_normal((400, 1))
-    assert predictions(x, noise, asked).std() < 0.5
+    x, asked = (far + rng.uniform(-2.0, 2.0, (rows, 2)) for rows in (400, 100))
+    np.testing.assert_allclose(predictions(x, np.sin(x), asked), np.sin(asked), atol=0.05)
+    noise, wide = rng.standard_normal((400, 2)), far + rng.standard_normal((500, 8))
+    assert predictions(wide[:400], noise, wide[400:]).std() < 0.3
+    assert predictions(x, noise, asked).std() < 0.3
+    assert np.abs(predictions(x, np.sin(x) + 0.5 * noise, asked) - np.sin(asked)).mean() < 0.15
 
 
 # Races
@@ -395,6 +401,27 @@ def test_who_changes_nothing_does_not_run() -> None:
     assert of.run(twin)
     assert not of.run(of.runner([Edit("activation", "elu")]))  # nothing is left
     assert of.spent == 1.0
+
+
+def test_what_is_not_needed_is_left_out() -> None:
+    """Of five edits the one that the network of zeros needs."""
+    model = trained(network(start="zeros"))
+    of = Judge(model, Held(*HELD))
+    truth = Truth(X, Y)
+    tried = Race(Course(Plan.of(model, 20, 32), truth, {}, of, 0), 20.0)
+    menu = Menu(tried.course.plan, truth, of, [], 5.0)
+    treatment = Treatment(tried, menu, of(model), None)
+    several = Edit("initializer", "he_normal"), Edit("regularization", 0.0)
+    more = Edit("learning_rate", 0.011), Edit("batch_size", 31)
+    for edit in (*several, *more):
+        if runner := tried.runner([edit]):
+            tried.run(runner, 0.25)
+    full = tried.runner([*several, *more, Edit("clipping", {"global_clipnorm": 50.0})])
+    assert full is not None
+    assert tried.run(full)
+    left = treatment._pruned(full)
+    assert [edit.kind for edit in left.edits] == ["initializer"]
+    assert left.finished
 
 
 def test_elimination_keeps_the_best() -> None:
