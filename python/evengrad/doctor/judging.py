@@ -213,6 +213,12 @@ class Judge:
         value, fine = self.rank(score)
         return value + 0.1 * fine if self._given == "accuracy" and score.valid else value
 
+    def knows_something(self, score: Score) -> bool:
+        """Whether right answers are more than the largest class has samples."""
+        if self._given != "accuracy" or self.classes is None:
+            return True
+        return float(score.merits.mean()) > np.bincount(self.classes).max() / len(self.classes)
+
     def _bounded(self, merits: F64) -> F64:
         """Merits of which no one outweighs all others: what is far off is off."""
         return merits if self.classes is not None else np.maximum(merits, -_FAR * self._spread)

@@ -24,7 +24,8 @@ _MOST, _LEAST = 18, 4  # candidates
 _SIMPLE = 2  # prescriptions that are tried in full at once
 _AS_GOOD = 0.01  # of the score: no difference
 _ABOUT = 0.03  # likewise, where samples do not tell them apart
-_PROBABLY, _SURE = 1.0, 1.64  # standard errors: one in six, one in twenty by luck
+# Standard errors: one in six, one in twenty, one in forty by luck; among many there is more luck.
+_PROBABLY, _SURE, _SURER = 1.0, 1.64, 1.96
 
 F64 = NDArray[np.float64]
 
@@ -99,7 +100,10 @@ class Treatment:
 
     def _is_proven(self, runner: Runner) -> bool:
         named = any(e in v.edits for v in self.menu.verdicts for e in runner.edits)
-        return self.judge.certain(runner.score, self.before, _PROBABLY if named else _SURE)
+        sure = _SURE if named else _SURER
+        return self.judge.knows_something(runner.score) and self.judge.certain(
+            runner.score, self.before, sure
+        )
 
     def _as_good(self, runner: Runner, best: Runner | None) -> bool:
         """Whether a runner is no worse than the best, as far as the samples tell."""
