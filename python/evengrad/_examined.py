@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from evengrad._compiled import Compiled
 
 if TYPE_CHECKING:
+    from evengrad.doctor import CureResult
     from evengrad.doctor.report import Report
     from evengrad.models import Sequential
 
@@ -99,3 +100,84 @@ class Examined(Compiled):
 
         with self._lock:
             return probe.report_on(self._patient, x, y, sample_weight, validation_data, batch_size)
+
+    def cure(
+        self,
+        x: Any,
+        y: Any,
+        validation_data: tuple[Any, ...] | None = None,
+        budget: float = 8.0,
+        metric: Any = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        seed: int = 0,
+    ) -> CureResult:
+        """Look for the fewest changes that make the model better on rows it was not trained on.
+
+        What `diagnose` prescribes is tried first, then a network of which everything is known to be
+        healthy, then a race: many sets of changes are trained for an eighth of the epochs, on the
+        same batches from the same seed, the better ones go on. Of those trained in full the fewest
+        changes that are about as good as any are kept, and of these each that is not needed is
+        left out. It counts as better only where that is more than luck, row by row.
+
+        Parameters
+        ----------
+        x, y : array_like
+            What the model is trained on; as for `fit`.
+        validation_data : (x, y) or (x, y, sample_weight), optional
+            Rows to judge by. Default: a fifth of the rows, drawn, which the new models are not
+            trained on. A model that was trained on them has the advantage then.
+        budget : float, at least 1
+            How much may be spent, in trainings like the model's. Default 8.
+        metric : str, Metric or function, optional
+            What is to be better. "loss", or one of which it is known in which direction. Default:
+            the first such metric of `compile`, else accuracy for classes and R2 for quantities.
+        epochs, batch_size : int, optional
+            How the model is trained. Default: as in its last `fit`.
+        sample_weight, class_weight
+            As for `fit`.
+        seed : int, at least 0
+            Of the kernels and batches of all that is tried. Default 0.
+
+        Returns
+        -------
+        CureResult
+            `model`: a new one, compiled and trained; the given one, where nothing was better.
+            The given model is left as it was in any case.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the model is not compiled, or the data or an argument do not fit.
+
+        Notes
+        -----
+        A model that was never trained is compared with a twin that is. `doctor.edits.apply` makes
+        the changes again, on a model that is yet to be trained. Callbacks of the user's own fit,
+        such as a schedule of the learning rate, are not known here.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import evengrad as keras
+        >>> keras.utils.set_random_seed(0)
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.standard_normal((300, 2)).astype(np.float32)
+        >>> y = (np.abs(x).sum(axis=1) > 1.5).astype(np.float32)
+        >>> hidden = [keras.layers.Dense(16, "relu", kernel_initializer="zeros") for _ in range(3)]
+        >>> model = keras.Sequential([*hidden, keras.layers.Dense(1, "sigmoid")])
+        >>> model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy")
+        >>> history = model.fit(x[:200], y[:200], epochs=20, verbose=0)
+        >>> result = model.cure(x[:200], y[:200], validation_data=(x[200:], y[200:]))
+        >>> result.improved, result.after > 0.9, [edit.kind for edit in result.edits]
+        (True, True, ['initializer'])
+        """
+        from evengrad.doctor.curing import cure
+
+        return cure(
+            self._patient, x, y, validation_data,
+            budget=budget, metric=metric, epochs=epochs, batch_size=batch_size,
+            sample_weight=sample_weight, class_weight=class_weight, seed=seed,
+        )  # fmt: skip

@@ -143,6 +143,7 @@ class Trainer(Compiled):
             )  # fmt: skip
             told = {"verbose": verbose, "epochs": epochs, "steps": feed.steps}
             self._watching = everyone = self._everyone(callbacks, show, add_history=True, **told)
+            self.history.batch_size = None if feed.of_batch else feed.capacity
             validate = functools.partial(self._evaluated, check, everyone) if check else None
             training.fit(
                 self,

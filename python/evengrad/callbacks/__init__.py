@@ -7,6 +7,7 @@ from evengrad.callbacks.backup import BackupAndRestore
 from evengrad.callbacks.base import Callback
 from evengrad.callbacks.callback_list import CallbackList
 from evengrad.callbacks.csv_logger import CSVLogger
+from evengrad.callbacks.doctor import Doctor
 from evengrad.callbacks.early_stopping import EarlyStopping
 from evengrad.callbacks.history import History
 from evengrad.callbacks.lambda_callback import LambdaCallback
@@ -21,6 +22,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "CallbackList",
+    "Doctor",
     "EarlyStopping",
     "History",
     "LambdaCallback",

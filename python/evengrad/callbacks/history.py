@@ -23,6 +23,8 @@ class History(Callback):
         Loss and metrics by epoch, and what callbacks have added to the logs.
     epoch : list of int
         Their epochs, counted from 0.
+    batch_size : int, optional
+        Rows of a step, of training on arrays.
     health : doctor.Health
         What training was like from within, step by step: norms of gradients, weights and updates,
         activations, dead units. As a mapping it has lists by epoch: "gradient_norm", the mean over
@@ -39,6 +41,8 @@ class History(Callback):
     >>> sorted(history.history), sorted(history.health)
     (['loss', 'mae'], ['clip_rate', 'gradient_norm', 'skipped_steps'])
     """
+
+    batch_size: int | None = None
 
     def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
