@@ -13,6 +13,7 @@ from evengrad.callbacks.base import UNLIMITED, Callback, Logs, seldom
 from evengrad.callbacks.monitor import check_frequency
 
 if TYPE_CHECKING:
+    from evengrad.doctor.health import Health
     from evengrad.models import Sequential
 
 
@@ -152,7 +153,7 @@ class TensorBoard(Callback):
         if self.write_health:
             self._health_start = self._health().steps[-1:]
 
-    def _health(self) -> Any:
+    def _health(self) -> Health:
         history = self.model.history
         assert history is not None
         return history.health

@@ -153,7 +153,7 @@ def _charts_of(report: Report) -> Iterator[str]:
     sick = {name for verdict in report.verdicts for name in verdict.layers}
     charts = [*_depth(report.layers, sick)]
     if report.health is not None:
-        charts += _history(report.health, {layer.name: layer.units for layer in report.layers})
+        charts += _history(report.health)
     if charts:
         charts_of = "\n".join(charts)
         yield _section("Gradients and training", f"<div class='charts'>{charts_of}</div>")
@@ -185,7 +185,7 @@ def _depth(layers: Sequence[LayerFigures], sick: set[str]) -> Iterator[str]:
     )
 
 
-def _history(health: Health, units: dict[str, int]) -> Iterator[str]:
+def _history(health: Health) -> Iterator[str]:
     steps = health.steps
     if len(steps):
         yield from _losses(health)
@@ -209,7 +209,7 @@ def _history(health: Health, units: dict[str, int]) -> Iterator[str]:
             "step",
         )
     yield from _activity(health)
-    yield from _dead(health, units)
+    yield from _dead(health)
 
 
 def _losses(health: Health) -> Iterator[str]:
@@ -241,15 +241,17 @@ def _activity(health: Health) -> Iterator[str]:
             yield _charts.heat(title, note, rows, health.looks, SHARES, "step")
 
 
-def _dead(health: Health, units: dict[str, int]) -> Iterator[str]:
+def _dead(health: Health) -> Iterator[str]:
     epochs = max(map(len, health.dead.values()), default=0)
-    rows: dict[str, F64] = {}
-    for layer, counts in health.dead.items():
-        size = max(units.get(layer, 0), *counts, 1)
-        rows[layer] = np.array([*counts, *[np.nan] * (epochs - len(counts))]) / size
-    if any((values > 0).any() for values in rows.values()):
-        note = "Share of units that were flat for every sample of an epoch."
-        yield _charts.heat("Dead units", note, rows, range(1, epochs + 1), SHARES, "epoch")
+    rows = {
+        layer: np.array([*counts, *[np.nan] * (epochs - len(counts))])
+        for layer, counts in health.dead.items()
+    }
+    most = max((values.max(initial=0, where=values > 0) for values in rows.values()), default=0)
+    if most:
+        note = "How many units were flat for every sample of an epoch that was looked at."
+        scale = _charts.Scale(0.0, float(most), False)
+        yield _charts.heat("Dead units", note, rows, range(1, epochs + 1), scale, "epoch")
 
 
 # -- the table
