@@ -630,4 +630,4 @@ def test_tensorboard_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
             assert events["health_gradient/a", epoch] == pytest.approx(mean)
             assert events["health/gradient_norm", epoch] == health["gradient_norm"][epoch]
             assert events["health_dead/a", epoch] == health.dead["a"][epoch]
-            assert 0.0 < events["health_zeros/a", epoch] < 1.0
+        assert 0.0 < events["health_zeros/a", 0] < 1.0  # not every epoch has a look
