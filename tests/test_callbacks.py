@@ -519,6 +519,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("TensorBoard", {"write_graph": "no"}, "write_graph"),
     ("TensorBoard", {"write_images": "no"}, "write_images"),
     ("TensorBoard", {"write_steps_per_second": "no"}, "write_steps_per_second"),
+    ("TensorBoard", {"write_health": "no"}, "write_health"),
     ("TensorBoard", {"profile_batch": (2, 5)}, "profile_batch to be 0"),
     ("TensorBoard", {"embeddings_freq": 1}, "embeddings_freq to be 0"),
     ("TensorBoard", {"embeddings_metadata": "a.tsv"}, "embeddings_metadata to be None"),

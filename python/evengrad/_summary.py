@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from evengrad.models import Sequential
     from evengrad.variable import Variable
 
-_PLAIN = str.maketrans("━─┃│┏┳┓┡╇┩├┼┤└┴┘", "--||" + 12 * "+")
+_PLAIN = str.maketrans("━─┃│┏┳┓┡╇┩├┼┤└┴┘▏▎▍▌▋▊▉█", "--||" + 12 * "+" + 4 * "-" + 4 * "#")
+_PAD = {"<": str.ljust, ">": str.rjust, "^": str.center}
 _COLUMNS = ["Layer (type)", "Output Shape", "Param #"]
 _ENDS = [0.45, 0.80, 1.0]  # of the columns, as shares of a line
 _LENGTH, _MORE = 88, 12  # of a line, and what one more column adds
@@ -40,7 +41,7 @@ def text(
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     if line_length is not None or positions is not None:
         widths = _widths(line_length, positions, len(header))
-    lines = [f'Model: "{model.name}"', *_table(header, rows, widths), *_footer(model)]
+    lines = [f'Model: "{model.name}"', *table(header, rows, widths), *_footer(model)]
     return "\n".join(lines)
 
 
@@ -99,8 +100,18 @@ def _widths(line_length: Any, positions: Any, columns: int) -> list[int]:
     return widths
 
 
-def _table(header: list[str], rows: list[list[str]], widths: list[int]) -> Iterator[str]:
-    """Lines of a frame around cells, which are wrapped where they are wider than the column."""
+def table(
+    header: list[str],
+    rows: list[list[str]],
+    widths: list[int],
+    sides: str = "<<>^",
+    ruled: bool = True,
+) -> Iterator[str]:
+    """Lines of a frame around cells, which are wrapped where they are wider than the column.
+
+    `sides` says for each column where its cells are: left, right or in the middle; `ruled`: whether
+    there are lines between the rows.
+    """
 
     def line(left: str, fill: str, middle: str, right: str) -> str:
         return left + middle.join(fill * (width + 2) for width in widths) + right
@@ -109,16 +120,14 @@ def _table(header: list[str], rows: list[list[str]], widths: list[int]) -> Itera
         wrapped = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
         for i in range(max(map(len, wrapped))):
             pieces = [cell[i] if i < len(cell) else "" for cell in wrapped]
-            padded = [piece.ljust(width) for piece, width in zip(pieces, widths, strict=True)]
-            padded[2] = pieces[2].rjust(widths[2])
-            padded[3:] = [piece.center(widths[3]) for piece in pieces[3:]]
+            padded = [_PAD[s](p, w) for s, p, w in zip(sides, pieces, widths, strict=False)]
             yield f"{bar} " + f" {bar} ".join(padded) + f" {bar}"
 
     yield line("┏", "━", "┳", "┓")
     yield from cells(header, "┃")
     yield line("┡", "━", "╇", "┩")
     for i, row in enumerate(rows):
-        if i:
+        if i and ruled:
             yield line("├", "─", "┼", "┤")
         yield from cells(row, "│")
     yield line("└", "─", "┴", "┘")
@@ -162,13 +171,18 @@ def _rows(parts: Sequence[Part], expand: bool, depth: int = 0) -> Iterator[list[
 
 def show(text: str) -> None:
     """Print, with other lines where the output cannot have these."""
-    encoding = sys.stdout.encoding or "utf-8"
+    print(writable(text, sys.stdout.encoding))
+
+
+def writable(text: str, encoding: str | None) -> str:
+    """Return the text with other lines where there are none of these in the encoding."""
+    encoding = encoding or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
         plain = text.translate(_PLAIN).encode(encoding, "replace")
         text = plain.decode(encoding)
-    print(text)
+    return text
 
 
 def _is_empty(part: Part) -> bool:

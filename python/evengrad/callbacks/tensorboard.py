@@ -13,6 +13,7 @@ from evengrad.callbacks.base import UNLIMITED, Callback, Logs, seldom
 from evengrad.callbacks.monitor import check_frequency
 
 if TYPE_CHECKING:
+    from evengrad.doctor.health import Health
     from evengrad.models import Sequential
 
 
@@ -31,7 +32,10 @@ class TensorBoard(Callback):
 
     Of training in the folder "train" of `log_dir`: "epoch_loss" and so on, "epoch_learning_rate"
     and, by `update_freq`, "batch_loss" and so on. Of validation in its folder "validation":
-    "epoch_loss" and so on by epoch, "evaluation_loss_vs_iterations" and so on by updates.
+    "epoch_loss" and so on by epoch, "evaluation_loss_vs_iterations" and so on by updates. With
+    `write_health` in "train", by epoch, what `History.health` holds: "health/gradient_norm" and so
+    on, by layer "health_gradient/dense", "health_update", "health_zeros", "health_saturated",
+    "health_dead", means over the epoch.
 
     Parameters
     ----------
@@ -53,6 +57,9 @@ class TensorBoard(Callback):
         There are no embeddings.
     embeddings_metadata : None
         Likewise.
+    write_health : bool, default False
+        Norms of gradients and of updates over weights, activations and dead units, too; with
+        `histogram_freq` also how the powers of ten of both norms are spread over the epoch's steps.
 
     Raises
     ------
@@ -84,6 +91,7 @@ class TensorBoard(Callback):
         profile_batch: int = 0,
         embeddings_freq: int = 0,
         embeddings_metadata: None = None,
+        write_health: bool = False,
     ) -> None:
         who = "TensorBoard"
         self.log_dir = os.fspath(log_dir)
@@ -95,6 +103,7 @@ class TensorBoard(Callback):
         )
         update_freq = 1 if update_freq == "batch" else update_freq
         self.update_freq = check_frequency(who, update_freq, "update_freq")
+        self.write_health = _validation.check_flag(who, "write_health", write_health)
         for name, value, why in (
             ("profile_batch", profile_batch, "profiler"),
             ("embeddings_freq", embeddings_freq, "layer with embeddings"),
@@ -110,6 +119,7 @@ class TensorBoard(Callback):
         self._done = 0  # batches of training
         self._first = 0  # batch of those that are being done
         self._epoch_start = self._batch_start = (0, 0.0)
+        self._health_start = np.zeros(0)  # last step of the epoch before, where there was one
 
     def set_model(self, model: Sequential) -> None:
         """Begin new files."""
@@ -140,6 +150,13 @@ class TensorBoard(Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Look at the clock."""
         self._epoch_start = self._now()
+        if self.write_health:
+            self._health_start = self._health().steps[-1:]
+
+    def _health(self) -> Health:
+        history = self.model.history
+        assert history is not None
+        return history.health
 
     def _now(self) -> tuple[int, float]:
         return self._done, time.perf_counter()
@@ -179,8 +196,11 @@ class TensorBoard(Callback):
         self._scalars("train", "epoch_{}", trained, epoch)
         if held_out:
             self._scalars("validation", "epoch_{}", held_out, epoch)
-        if self.histogram_freq and epoch % self.histogram_freq == 0:
+        histograms = self.histogram_freq and epoch % self.histogram_freq == 0
+        if histograms:
             self._write_weights(epoch)
+        if self.write_health:
+            self._write_health(epoch, bool(histograms))
         for writer in self._writers.values():
             writer.flush()
 
@@ -197,6 +217,15 @@ class TensorBoard(Callback):
             if self.write_images and values.ndim in (1, 2):
                 image = _image(values)
                 writer.add_image(f"{variable.path}/image", image, epoch, dataformats="HW")
+
+    def _write_health(self, epoch: int, histograms: bool) -> None:
+        from evengrad.doctor import _series
+
+        scalars, spreads = _series.epoch(self._health(), self._health_start.sum())
+        self._scalars("train", "{}", scalars, epoch)
+        if histograms:
+            for name, values in spreads.items():
+                self._writer("train").add_histogram(f"{name}/histogram", values, epoch)
 
     def _release(self) -> None:
         for writer in self._writers.values():

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from evengrad import _core
-from evengrad.demo import plot, runs
+from evengrad.demo import doctor, plot, runs
 from evengrad.demo.terminal import Terminal
 from evengrad.initializers import Initializer
 
@@ -39,7 +38,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="train deep networks with vanishing and exploding gradients, and cure them",
         description="Train networks of 20 hidden layers whose gradients vanish or explode, on "
         "handwritten digits, untreated and with each of four remedies; then the reference "
-        "program on a sample of Fashion-MNIST. Takes a few seconds.",
+        "program on a sample of Fashion-MNIST. Takes a few seconds. With --doctor: what ails the "
+        "vanishing network, found out and cured by the gradient doctor.",
     )
     parser.add_argument(
         "--plot",
@@ -55,7 +55,14 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="train each network from the seeds 0 to N-1 (default: %(default)s)",
     )
 
+    doctor.add_options(parser)
+
     def command(arguments: argparse.Namespace) -> None:
+        if arguments.doctor:
+            doctor.command(parser, arguments)
+            return
+        if arguments.html or arguments.json:
+            parser.error("--html and --json are of --doctor")
         if arguments.plot is not None:
             try:
                 plot.check(arguments.plot)
@@ -131,12 +138,7 @@ def _named(initializer: str | Initializer) -> str:
 
 
 def _introduce(terminal: Terminal, data: runs.Data, settings: str) -> None:
-    config = _core.config()
-    terminal.line(
-        f"evengrad {config['version']}, instruction set {config['isa']}, "
-        f"threads {config['threads']}"
-    )
-    terminal.line()
+    terminal.versions()
     terminal.prose(
         f"Digits: {len(data.x):,} images of 64 pixels, standardized; {len(data.x_test)} more are "
         f"held out to test. {runs.HIDDEN_LAYERS} hidden layers of {runs.UNITS} units, softmax; "

@@ -9,7 +9,10 @@ from typing import TextIO
 
 import numpy as np
 
+from evengrad import _core, _summary
 from evengrad.demo.runs import F64, HIDDEN_LAYERS, Result
+from evengrad.doctor import _text
+from evengrad.doctor._shown import Shown
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII = " .:-=+*%#"
@@ -41,6 +44,20 @@ class Terminal:
     def line(self, text: str = "") -> None:
         """Print a line as it is."""
         print(text.rstrip(), file=self.stream, flush=True)
+
+    def versions(self) -> None:
+        """Print what runs, and on what, and an empty line."""
+        config = _core.config()
+        self.line(
+            f"evengrad {config['version']}, instruction set {config['isa']}, "
+            f"threads {config['threads']}"
+        )
+        self.line()
+
+    def doctor(self, said: Shown) -> None:
+        """Print what an examination found, or what a cure did."""
+        text = _text.of(said, self.width)
+        self.line(_summary.writable(text, self.stream.encoding))
 
     def prose(self, text: str, indent: int = 0) -> None:
         """Print text in lines of the terminal's width; all but the first are indented."""
@@ -74,6 +91,15 @@ class Terminal:
         self.line(f"{result.accuracy:5.1%}{result.seconds:6.2f} s{lower}")
         if result.failures:
             self.prose(f"{'':{_MARGIN}} {result.failures}", _MARGIN + 1)
+
+    def depth(self, label: str, values: F64, note: str) -> None:
+        """Print the bars of one examination, as high as they are, and a note behind them."""
+        upper = f"{'':{_MARGIN + 7}}{_bars(values, 8, self.shades)}"
+        if upper.strip():
+            self.line(upper)
+        first, last = number(values[0]), number(values[-1])
+        bars = f"{first:>5} {_bars(values, 0, self.shades)} {last:5}"
+        self.line(f"{label:{_MARGIN}} {bars} {note}")
 
     def table(self, results: Sequence[Result]) -> None:
         """Print gradients by layer: as many layers as fit."""

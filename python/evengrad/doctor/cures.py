@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from evengrad.doctor._shown import Shown
+
 if TYPE_CHECKING:
     from evengrad.doctor.report import Report
     from evengrad.doctor.verdicts import Edit
@@ -20,9 +22,9 @@ class Trial:
     cost: float
 
 
-@dataclass(frozen=True)
-class CureResult:
-    """What `model.cure` returns.
+@dataclass(frozen=True, eq=False, repr=False)
+class CureResult(Shown):
+    """What `model.cure` returns; `print` shows it.
 
     Parameters
     ----------

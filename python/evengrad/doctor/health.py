@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evengrad.doctor._shown import Told
+
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from evengrad._watch import Figures
 
 F64 = NDArray[np.float64]
@@ -45,7 +49,7 @@ def _empty() -> F64:
 
 
 @dataclass(eq=False)
-class Health(Mapping[str, list[float]]):
+class Health(Told, Mapping[str, list[float]]):
     """What gradients, weights and activations of a training were like.
 
     As a mapping it holds means by epoch: "gradient_norm", "clip_rate", "skipped_steps".
@@ -96,6 +100,12 @@ class Health(Mapping[str, list[float]]):
     def __repr__(self) -> str:
         epochs = max((len(values) for values in self.epochs.values()), default=0)
         return f"<Health of {int(self.steps[-1]) if len(self.steps) else 0} steps, {epochs} epochs>"
+
+    def plot(self) -> Figure:
+        """Draw gradients, updates over weights, activations and loss, see `plots.health`."""
+        from evengrad.doctor import plots
+
+        return plots.health(self)
 
 
 def joined(
