@@ -141,16 +141,10 @@ def _split(rows: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def _report(model: Sequential, case: Case) -> Report:
     """What an examination finds."""
-    from evengrad.doctor.report import Report
-
-    examine = getattr(model, "diagnose", None)
-    if examine is None:
-        return Report(())
     held = (case.held.x, case.held.y)
-    found: Report = examine(
+    return model.diagnose(
         case.truth.x, case.truth.y, validation_data=held, batch_size=case.plan.batch_size
     )
-    return found
 
 
 def _before(model: Sequential, race: Race) -> Score:
