@@ -217,7 +217,7 @@ class Judge:
         """Whether right answers are more than the largest class has samples."""
         if self._given != "accuracy" or self.classes is None:
             return True
-        return float(score.merits.mean()) > np.bincount(self.classes).max() / len(self.classes)
+        return bool(score.merits.mean() > np.bincount(self.classes).max() / len(self.classes))
 
     def _bounded(self, merits: F64) -> F64:
         """Merits of which no one outweighs all others: what is far off is off."""
