@@ -120,7 +120,7 @@ def growing(watched: Watched) -> Verdict | None:
 def standing(watched: Watched) -> Verdict | None:
     """No kernel moves, and the loss has hardly fallen."""
     loss = watched.health.loss
-    begin, end = _median(loss[: max(5, len(loss) // 20)]), _median(loss[watched.late])
+    begin, end = float(np.mean(loss[: len(loss) // 4])), float(np.mean(loss[watched.late]))
     steps = [_median(n.update / np.maximum(n.weight, _NONE)) for n in watched.kernels.values()]
     fastest = max(steps, default=1.0)
     if fastest > 1e-5 or end < 0.9 * begin:
