@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import evengrad as keras
 import numpy as np
 import pytest
 from evengrad import layers, losses, optimizers
-from evengrad.doctor import Health, Norms
+from evengrad.doctor import DISEASES, Health, Norms
 from evengrad.doctor._columns import columns_of
 from evengrad.doctor._depth import field_of
 from evengrad.doctor._reference import doubt_of, explained, score, task_of, train_reference
-from evengrad.doctor.rules import during
+from evengrad.doctor.rules import RULES, during
 from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
@@ -203,6 +205,12 @@ FALLING = np.linspace(1.0, 0.1, 40)
 )
 def test_series_of_a_sick_training(health: Health, options: dict[str, Any], disease: str) -> None:
     assert [verdict.disease for verdict in during(health, **options)] == [disease]
+
+
+def test_every_disease_has_a_rule_and_a_row_in_the_docs() -> None:
+    table = (Path(__file__).parents[1] / "docs" / "doctor.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", table.split("## Diseases")[1], re.MULTILINE)
+    assert rows[: len(DISEASES)] == list(DISEASES) == list(RULES)
 
 
 def test_series_of_a_healthy_training_say_nothing() -> None:
