@@ -26,8 +26,26 @@ def test_example() -> None:
     assert accuracy > 0.96
 
 
+def test_the_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    first, example, *_ = blocks("python")
+    names: dict[str, Any] = {}
+    exec(first, names)
+    healthy = names["model"]
+    exec(example, names)
+    assert names["report"].healthy
+    assert names["model"] is healthy
+    healthy.optimizer.learning_rate = 1e-5
+    healthy.layers[-1].set_weights([np.zeros((300, 10)), np.zeros(10)])
+    healthy.fit(names["x"], names["y"], epochs=2, verbose=0)
+    exec(example, names)
+    assert not names["report"].healthy
+    assert "sure" in capsys.readouterr().out
+    assert names["result"].improved
+    assert names["model"] is not healthy
+
+
 def test_callbacks_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, example, _ = blocks("python")
+    first, _, example, _ = blocks("python")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(first, names)
