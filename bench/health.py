@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from peers.evengrad_fit import EvengradFit
 from workloads import WORKLOADS, Workload, make_data, make_weights
 
-BATCH, MODELS, PAIRS, SECONDS = 32, 8, 5, 0.12
+BATCH, MODELS, PAIRS, SECONDS = 32, 10, 5, 0.1
 
 
 def models_of(workload: Workload, threads: int, data: tuple[NDArray, NDArray]) -> list[EvengradFit]:

@@ -116,7 +116,7 @@ def test_figures_do_not_depend_on_the_number_of_threads(rows: int) -> None:
     def run(threads: int) -> Any:
         keras.set_num_threads(threads)
         made = model("adam", *[L.Dense(160, "elu") for _ in range(4)], L.Dense(3, "gelu"))
-        return made.fit(*data(rows), rows, 200, verbose=0).health
+        return made.fit(*data(rows), rows, 1100, verbose=0).health
 
     before = keras.get_num_threads()
     try:

@@ -46,7 +46,7 @@ Looked looked_of(PyProgram& self, Arguments& a, const py::handle& given) {
 // How many steps pass from a look to the next, so that looks take less than a hundredth of the
 // time; what both take is roughly known beforehand.
 int64_t pause_of(const PyProgram& self, const std::vector<Looked>& outputs) {
-  constexpr double kNsARow = 40.0, kNsAnElement = 0.12, kOperationsANs = 200.0, kShare = 0.008;
+  constexpr double kNsARow = 40.0, kNsAnElement = 0.4, kOperationsANs = 200.0, kShare = 0.004;
   constexpr int64_t kLeast = 8, kMost = 1024;
   double look = 0.0;
   for (const Looked& output : outputs) {
