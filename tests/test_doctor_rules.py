@@ -11,10 +11,11 @@ import evengrad as keras
 import numpy as np
 import pytest
 from evengrad import layers, losses, optimizers
-from evengrad.doctor import DISEASES, Health, Norms
+from evengrad.doctor import DISEASES, Health, Norms, Report
 from evengrad.doctor._columns import columns_of
 from evengrad.doctor._depth import field_of
 from evengrad.doctor._reference import doubt_of, explained, score, task_of, train_reference
+from evengrad.doctor._verdict import verdict
 from evengrad.doctor.rules import RULES, during
 from numpy.typing import NDArray
 
@@ -239,3 +240,12 @@ def test_of_real_trainings(
     history = model.fit(x, np.sin(x[:, 0]), epochs=8, verbose=0)
     found = [verdict.disease for verdict in during(history.health)]
     assert found[:1] == ([] if disease is None else [disease])
+
+
+def test_evidence_is_strict_json() -> None:
+    evidence = {"nan": math.nan, "inf": np.float32(np.inf), "some": np.array([1.23456, 2.0])}
+    made = verdict("saturation", 2.0, "because.", evidence, (), "", "")
+    assert made.confidence == 1.0
+    assert made.evidence["some"] == [1.235, 2.0]
+    written = Report((made,)).to_dict()["verdicts"][0]["evidence"]
+    assert written == {"nan": None, "inf": "Infinity", "some": [1.235, 2.0]}

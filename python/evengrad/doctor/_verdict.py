@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from evengrad.doctor._plain import plain
 from evengrad.doctor.verdicts import Edit, Verdict
 
 CODE = {
@@ -31,22 +32,19 @@ def verdict(
         cause=cause,
         confidence=round(min(max(float(confidence), 0.0), 1.0), 3),
         layers=tuple(layers),
-        evidence={name: plain(value) for name, value in evidence.items()},
+        evidence={name: rounded(value) for name, value in evidence.items()},
         cure=cure,
         edits=tuple(edits),
         source=source,
     )
 
 
-def plain(value: Any) -> Any:
-    """Return a number as JSON knows it; what is not finite as text."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, float):
-        return float(f"{value:.4g}") if abs(value) < float("inf") else str(value)
-    return value
+def rounded(value: Any) -> Any:
+    """Return floats in four digits, all as JSON has it."""
+    value = plain(value)
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def some(names: Sequence[str]) -> str:
