@@ -62,6 +62,7 @@ __all__ = [
     "callbacks",
     "constraints",
     "datasets",
+    "doctor",
     "get_num_threads",
     "initializers",
     "layers",
@@ -78,10 +79,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "datasets":  # not needed to train: loaded when first asked for
-        import evengrad.datasets
+    if name in ("datasets", "doctor"):  # not needed to train: loaded when first asked for
+        import importlib
 
-        return evengrad.datasets
+        return importlib.import_module(f"{__name__}.{name}")
     from evengrad.errors import explain_missing
 
     raise AttributeError(explain_missing(name))

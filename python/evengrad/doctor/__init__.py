@@ -16,4 +16,13 @@ __all__ = [
     "Report",
     "Trial",
     "Verdict",
+    "edits",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "edits":  # not needed to read a report
+        import importlib
+
+        return importlib.import_module(f"{__name__}.edits")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
