@@ -51,8 +51,7 @@ def examine(
     """
     twin = _lab.copy_of(model)
     data = _data.prepare(twin, "diagnose", x, y, sample_weight)
-    total = len(data.x)
-    training = _training_of(model, total, batch_size)
+    training = _training_of(model, batch_size)
     data = _some(data)
     task = _task(twin, data)
     now = _looks.look(_lab.copy_of(twin), data.rows(slice(0, LOOKED_AT)))
@@ -153,7 +152,7 @@ class _Training(NamedTuple):
     batch: int
 
 
-def _training_of(model: Sequential, rows: int, batch: int | None) -> _Training:
+def _training_of(model: Sequential, batch: int | None) -> _Training:
     """What the training was like, as far as history and optimizer tell."""
     done, history = int(model.optimizer.iterations), model.history
     broke = model.skipped_steps > 0
@@ -163,10 +162,7 @@ def _training_of(model: Sequential, rows: int, batch: int | None) -> _Training:
     epochs, each = len(history.epoch), told.get("steps")
     steps = max(1, min(done, epochs * each) if each else done)
     planned = max(steps, told.get("epochs", 0) * each) if each and broke else steps
-    if batch is None and each:
-        batch = -(-rows // int(each))
-        batch = min(b for b in (batch, 1 << (batch - 1).bit_length()) if -(-rows // b) == each)
-    return _Training(steps, planned, epochs, batch or 32)
+    return _Training(steps, planned, epochs, batch or history.batch_size or 32)
 
 
 def _health(model: Sequential) -> Health | None:
