@@ -47,7 +47,7 @@ def twins(twins_of_module: Twins) -> Twins:
 # Signatures
 
 # What evengrad has besides, and where it departs; the reasons are in the docstrings.
-MORE: dict[str, set[str]] = {"compile": {"on_nonfinite"}, "evaluate": set(), "fit": set()}
+MORE: dict[str, set[str]] = {"compile": {"on_nonfinite", "health"}, "evaluate": set(), "fit": set()}
 OTHER_ORDER = {"compile"}
 METHODS = (
     "fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch", "compile",
