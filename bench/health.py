@@ -1,6 +1,6 @@
 """What it costs that training is watched: compile(health=True), the default, beside False.
 
-python bench/health.py [threads ...]      some three minutes for each, default 2 and 1
+python bench/health.py [threads ...]      about a minute for each, default 2 and 1
 
 Each workload of workloads.py at batches of 32: pairs of a fit with and one without, the order
 within a pair by turns, on models made anew for each few pairs, for the memory that a model happens

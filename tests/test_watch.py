@@ -247,7 +247,6 @@ def test_memory_does_not_grow_with_structures() -> None:
     made = model()
     for i in range(12):
         made.layers[0].trainable = i % 2 == 0
-        made.layers[-1].units  # noqa: B018
         made.compile("sgd", "mse")
         made.train_on_batch(x, y)
     assert len(made.watching._watches) <= made.watching.most
@@ -317,7 +316,7 @@ def test_means_far_from_zero() -> None:
 def test_outputs_that_are_gone_are_not_looked_at() -> None:
     health, _, _ = look(
         L.Dense(8, name="kept"), L.BatchNormalization(), L.ELU(name="elu"), L.Dropout(0.5),
-        L.Dense(4), L.Dropout(0.5), L.Reshape((2, 2)),
+        L.Dense(4), L.GaussianDropout(0.5), L.Reshape((2, 2)),
     )  # fmt: skip
     assert list(health.activity) == ["kept", "elu"]
 
@@ -358,19 +357,20 @@ def test_dead_units() -> None:
     assert health.dead["other"] == [0] * 40
 
 
-def test_units_that_come_to_life_again() -> None:
-    class Revive(keras.callbacks.Callback):
+@pytest.mark.parametrize(("first", "then"), [(-100.0, 100.0), (100.0, -100.0)])
+def test_units_that_come_to_life_or_die_later(first: float, then: float) -> None:
+    class Move(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.model.layers[0].bias.assign(np.full(5, 0.0 if epoch >= 3 else -100.0))
+            self.model.layers[0].bias.assign(np.full(5, then if epoch >= 3 else first))
 
     made = model(optimizers.SGD(0.0), L.Dense(5, "relu", name="first"), L.Dense(3))
-    steps = made._step(40, train=True).watch
-    assert isinstance(steps, Watch)
-    rows = 4 * steps.pause
-    x, y = data(rows)
-    health = made.fit(x, y, 4, 6, verbose=0, callbacks=Revive()).health
-    assert health.dead["first"] == [5, 5, 5, 0, 0, 0]
-    assert health.dead_units["first"].tolist() == []
+    watch = made._step(40, train=True).watch
+    assert isinstance(watch, Watch)
+    x, y = data(4 * watch.pause)
+    health = made.fit(x, y, 4, 6, verbose=0, callbacks=Move()).health
+    dead = [5 if bias < 0.0 else 0 for bias in (first, then)]
+    assert health.dead["first"] == [dead[0]] * 3 + [dead[1]] * 3
+    assert health.dead_units["first"].tolist() == list(range(dead[1]))
 
 
 def test_health_prints_the_last_figures(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 POINTS = 4096
 _FLAT = 0.01  # of the largest slope; a unit whose slope is below is saturated
-_UNSEEN = ("Dropout", "AlphaDropout", "GaussianNoise", "Flatten", "Reshape")
 
 
 class Figures(NamedTuple):
@@ -171,12 +170,18 @@ def _taken(rows: F64, state: NDArray[np.int64]) -> tuple[F64, NDArray[np.int64]]
 
 
 def _shown(outputs: dict[Layer, F32]) -> dict[Layer, F32]:
-    """Outputs that are still there at the end of a step, of layers that do something to them."""
+    """Outputs that are still there at the end of a step, but for noise and shapes."""
+    from evengrad.layers import dropout, flatten
+
+    unseen = (
+        dropout.Dropout, dropout.AlphaDropout, dropout.GaussianDropout, dropout.GaussianNoise,
+        flatten.Flatten, flatten.Reshape,
+    )  # fmt: skip
     last = {y.ctypes.data: layer for layer, y in outputs.items()}
     return {
         layer: y
         for layer, y in outputs.items()
-        if last[y.ctypes.data] is layer and type(layer).__name__ not in _UNSEEN
+        if last[y.ctypes.data] is layer and not isinstance(layer, unseen)
     }
 
 

@@ -23,7 +23,9 @@ POINTS = 4096
 class Norms(NamedTuple):
     """Euclidean norms of a variable, one number a point: means over the steps of the point.
 
-    `gradient` before clipping; `weight` after the update; `update`: of what the update added.
+    `gradient` before clipping; `weight` after the update; `update`: of what the update added. The
+    last two are sums in float32: infinite where an element is beyond some 1e19; NaN where the
+    optimizer is in Python.
     """
 
     gradient: F64
